@@ -1,0 +1,1 @@
+"""Body models, joint sets by name, joint regressors."""

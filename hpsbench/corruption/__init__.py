@@ -1,0 +1,1 @@
+"""Corruptions, one per file: a pure function and its table."""

@@ -1,0 +1,1 @@
+"""Predict and score: run, score, statistics."""

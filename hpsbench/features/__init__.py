@@ -1,0 +1,1 @@
+"""From frames to CNN features: decode, crop, batch, backbones."""

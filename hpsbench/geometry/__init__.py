@@ -1,0 +1,1 @@
+"""Rotations, alignments, cameras and units: the only copies."""

@@ -1,0 +1,1 @@
+"""The predictions format: schema, save, load."""

@@ -1,0 +1,1 @@
+"""Dataset recipes: schema, catalogue, access, readers."""

@@ -1,0 +1,1 @@
+"""One raw format per file."""

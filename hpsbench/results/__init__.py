@@ -1,0 +1,1 @@
+"""The result format: schema, save, load."""

@@ -1,0 +1,1 @@
+"""The clip store, version 1: layout, writer, reader, windows, checks."""

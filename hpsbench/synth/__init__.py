@@ -1,0 +1,1 @@
+"""The synthetic world: body, motion, renderer and raw-layout writers."""

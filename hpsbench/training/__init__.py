@@ -1,0 +1,1 @@
+"""Train a system from a recipe."""
