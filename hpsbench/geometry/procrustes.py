@@ -94,7 +94,7 @@ def solve(pred: Any, pred_mean: Any, target: Any, *, scaled: bool = True) -> Fit
     safe_norm = xp.where(no_signal, xp.ones_like(norm), norm)
     b = [[x / safe_norm for x in row] for row in b]
     rotation, eigenvalue, gaps = _closed_form(xp, b, bound / safe_norm)
-    hard = (gaps < float(xp.finfo(norm.dtype).eps) ** 0.125) | no_signal
+    hard = (gaps < _hard_limit(xp, norm)) | no_signal
     if bool(xp.any(hard)):
         rotation, eigenvalue = _replace_by_svd(xp, b, hard, rotation, eigenvalue)
     degenerate = is_one_point(pred, pred_mean)
@@ -137,6 +137,12 @@ def _closed_form(xp: Any, b: Matrix, bound: Any) -> tuple[Matrix, Any, Any]:
     return rotation, eigenvalue, z
 
 
+def _hard_limit(xp: Any, like: Any) -> float:
+    """The z below which a frame is ill-conditioned (0.011 in float64; errors of the closed form grow as eps / z^2)."""
+    limit: float = float(xp.finfo(like.dtype).eps) ** 0.125
+    return limit
+
+
 def _column_product(b: Matrix, i: int, j: int) -> Any:
     return b[0][i] * b[0][j] + b[1][i] * b[1][j] + b[2][i] * b[2][j]
 
@@ -147,13 +153,19 @@ def _cofactor(b: Matrix, i: int, j: int) -> Any:
 
 
 def _largest_root(xp: Any, c1: Any, c0: Any, bound: Any) -> Any:
-    """Largest root of x^4 - 2 x^2 + c1 x + c0 (all roots real), from above by Newton."""
+    """Largest root of x^4 - 2 x^2 + c1 x + c0 (all roots real), from above by Newton.
+
+    The slope is 8 z and falls towards the root: where it is below the limit of z already, the frame is one for the
+    SVD and stays where it is (a step would divide rounding by nearly nothing).
+    """
     x = xp.clip(bound, max=3.0**0.5)
+    flat = 4 * _hard_limit(xp, x)
     for _ in range(_MAX_STEPS):
         squared = x * x
         value = (squared - 2) * squared + c1 * x + c0
         slope = 4 * x * (squared - 1) + c1
-        step = value / xp.where(slope > 0, slope, xp.ones_like(slope))
+        steep = slope > flat
+        step = xp.where(steep, value, xp.zeros_like(value)) / xp.where(steep, slope, xp.ones_like(slope))
         x = x - step
         if not bool(xp.any(xp.abs(step) > _STEP)):
             break
