@@ -1,0 +1,124 @@
+"""The consoles, progress bars, tables and the printing of errors: the only place that talks to a person."""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn, Protocol
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from hpsbench.errors import HpsbenchError
+
+INTERRUPTED = 130
+
+out = Console(soft_wrap=True)
+err = Console(stderr=True)
+
+
+class OnProgress(Protocol):
+    """What long jobs call as they go: how much is done of how much, and a short note."""
+
+    def __call__(self, done: int, total: int, note: str = "") -> None: ...
+
+
+def run(app: typer.Typer) -> NoReturn:
+    """Run the app; every deliberate error becomes one message and its documented exit code."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(INTERRUPTED))
+    try:
+        app(standalone_mode=True)
+    except HpsbenchError as problem:
+        say_error(problem)
+        sys.exit(problem.exit_code)
+    except KeyboardInterrupt:
+        err.print("[yellow]interrupted[/]: what was complete is kept; the same command resumes.")
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    sys.exit(0)
+
+
+def say_error(problem: HpsbenchError) -> None:
+    """Print an error as one message on stderr."""
+    err.print(f"[bold red]error:[/] {escape(str(problem))}", highlight=False, soft_wrap=True)
+
+
+def note(message: str) -> None:
+    """A line for the person at the terminal; not data."""
+    err.print(message, highlight=False, soft_wrap=True)
+
+
+def emit_json(document: Any) -> None:
+    """Print one JSON document to stdout."""
+    sys.stdout.write(json.dumps(document, indent=2, default=_plain, allow_nan=False) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    """JSON form of paths, NumPy scalars and arrays, mappings and pydantic models."""
+    for method in ("model_dump", "to_json_dict", "tolist"):
+        if hasattr(value, method):
+            return getattr(value, method)()
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, (set, frozenset, tuple)):
+        return list(value)
+    return str(value)
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[str] = ()) -> None:
+    """Print a table to stdout; columns named in `right` are aligned to the right."""
+    grid = Table(title=title, title_justify="left", header_style="bold", title_style="bold")
+    for name in columns:
+        grid.add_column(name, justify="right" if name in right else "left", overflow="fold")
+    for row in rows:
+        grid.add_row(*("" if cell is None else escape(str(cell)) for cell in row))
+    (out if out.is_terminal else Console(width=max(out.width, 140))).print(grid)
+
+
+@contextmanager
+def progress(label: str, unit: str = "") -> Iterator[OnProgress]:
+    """A progress bar on stderr with rate and time left; silent where stderr is no terminal."""
+    bar = Progress(
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.completed:.0f}/{task.total:.0f} " + unit),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("[dim]{task.fields[note]}"),
+        console=err,
+        transient=True,
+        disable=not err.is_terminal,
+    )
+    with bar:
+        task = bar.add_task(label, total=1, note="", rate="")
+
+        def advance(done: int, total: int, note: str = "") -> None:
+            speed = bar.tasks[0].speed
+            rate = f"{speed:.1f} {unit}/s" if speed and unit else ""
+            bar.update(task, completed=done, total=max(total, 1), note=note, rate=rate)
+
+        yield advance
+
+
+def ask_yes_no(question: str) -> bool | None:
+    """The answer of a person, or None where nobody can be asked."""
+    if not (sys.stdin.isatty() and err.is_terminal):
+        return None
+    return typer.confirm(question, err=True)
+
+
+def render(document: Any, as_json: bool, show: Callable[[], None]) -> None:
+    """Print a result: as one JSON document, or the way `show` prints it for a person."""
+    if as_json:
+        emit_json(document)
+    else:
+        show()

@@ -1,0 +1,39 @@
+"""Losses on joints: 2D keypoints in the crop, and 3D joints after root alignment.
+
+Source: VIBE `lib/core/loss.py` (kept by TCMR and MPS-Net), described in the papers' equation of the same name.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+
+def keypoints2d_loss(pred: Tensor, target: Tensor) -> Tensor:
+    """Squared 2D distance weighted by confidence.
+
+    Args:
+        pred: (N, J, 2) projected joints in the crop, [-1, 1].
+        target: (N, J, 3) keypoints in the crop, [-1, 1], and confidence.
+
+    Returns:
+        A scalar: the mean over N x J x 2. As in the released code the mean counts joints of zero confidence,
+        so a set with fewer annotated joints weighs less.
+    """
+    return (target[..., 2:] * (pred - target[..., :2]) ** 2).mean()
+
+
+def joints3d_loss(pred: Tensor, target: Tensor, has: Tensor, root: Sequence[int]) -> Tensor:
+    """Squared 3D distance after both sides have lost the mean of their root joints; no confidence.
+
+    Args:
+        pred, target: (N, J, 3) metres, the same joint set.
+        has: (N,) bool, frames with 3D annotation. Without any such frame the loss is 0.
+        root: indices of the joints whose mean is the root (VIBE: both hips of the LSP set).
+
+    Returns:
+        A scalar in square metres.
+    """
+    pred = pred - pred[:, list(root)].mean(dim=1, keepdim=True)
+    target = target - target[:, list(root)].mean(dim=1, keepdim=True)
+    weight = has.to(pred.dtype)[:, None, None]
+    return (weight * (pred - target) ** 2).sum() / (weight.sum() * pred[0].numel()).clamp_min(1.0)

@@ -1,0 +1,31 @@
+"""Losses on SMPL parameters: rotations and shape.
+
+Source: VIBE `lib/core/loss.py`. Global rotation is included, the camera is not.
+"""
+
+from torch import Tensor
+
+
+def pose_loss(pred: Tensor, target: Tensor, has: Tensor) -> Tensor:
+    """Mean squared difference of rotation matrices over the frames that have SMPL parameters.
+
+    Args:
+        pred, target: (N, 24, 3, 3) rotation matrices.
+        has: (N,) bool. Without any such frame the loss is 0.
+
+    Returns:
+        A scalar; dimensionless.
+    """
+    return _mean_square(pred, target, has)
+
+
+def shape_loss(pred: Tensor, target: Tensor, has: Tensor) -> Tensor:
+    """Mean squared difference of betas (N, 10) over the frames that have SMPL parameters; `has` as in `pose_loss`."""
+    return _mean_square(pred, target, has)
+
+
+def _mean_square(pred: Tensor, target: Tensor, has: Tensor) -> Tensor:
+    weight = has.to(pred.dtype).reshape(-1, *[1] * (pred.ndim - 1))
+    per_frame = pred[0].numel()
+    return (weight * (pred - target) ** 2).sum() / (weight.sum() * per_frame).clamp_min(1.0)
+
