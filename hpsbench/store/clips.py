@@ -1,0 +1,166 @@
+"""The clip table: cutting tracks into clips, and the Parquet bytes that the store keeps of it.
+
+A clip is a run of rows of one track in which `frame_id[i] = first_frame + step * i`. Where the dataset itself
+skips frames, a new clip of the same track starts, and its `gap_before` counts the frames that are missing.
+"""
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hpsbench.errors import BadData, BrokenFile, ShapeError
+from hpsbench.types import IntArray, Track
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ClipRow = dict[str, Any]
+
+COLUMNS: Mapping[str, pa.DataType] = {
+    "clip_id": pa.string(),
+    "track": pa.string(),
+    "split": pa.string(),
+    "sequence": pa.string(),
+    "person": pa.string(),
+    "subject": pa.string(),
+    "action": pa.string(),
+    "camera": pa.string(),
+    "gender": pa.string(),
+    "fps": pa.float64(),
+    "start": pa.int64(),
+    "length": pa.int64(),
+    "first_frame": pa.int64(),
+    "step": pa.int64(),
+    "gap_before": pa.int64(),
+    "width": pa.int64(),
+    "height": pa.int64(),
+    "image_source": pa.string(),
+}
+# Unknown values (an unknown camera, no images) are missing, never zero or empty.
+MAY_MISS = ("subject", "action", "camera", "gender", "fps", "width", "height", "image_source")
+
+
+def cut_clips(track: Track) -> list[ClipRow]:
+    """The clips of one track, in frame order; `start` counts from the track's own first row.
+
+    `step` is the greatest common divisor of the frame differences: 1 for a video that is annotated throughout, 4
+    for a motion of which every fourth frame was kept.
+
+    Raises:
+        BadData: the frame numbers do not increase.
+    """
+    frames = np.asarray(track.frame_id, dtype=np.int64)
+    jumps = np.diff(frames)
+    if len(frames) == 0 or (jumps <= 0).any():
+        raise BadData(f"track {track.key}: frame_id must increase and not be empty, got {_shown(frames)}")
+    step = int(np.gcd.reduce(jumps)) if len(jumps) else 1
+    starts = np.concatenate([[0], np.flatnonzero(jumps != step) + 1])
+    ends = np.concatenate([starts[1:], [len(frames)]])
+    rows = []
+    for number, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
+        gap = int(frames[start] - frames[start - 1]) // step - 1 if start else 0
+        rows.append(
+            {
+                "clip_id": f"{track.key}.{number}",
+                "track": track.key,
+                "split": track.split,
+                "sequence": track.sequence,
+                "person": str(track.person),
+                "subject": track.subject,
+                "action": track.action,
+                "camera": track.camera,
+                "gender": track.gender,
+                "fps": None if track.fps is None else float(track.fps),
+                "start": start,
+                "length": end - start,
+                "first_frame": int(frames[start]),
+                "step": step,
+                "gap_before": gap,
+                "width": track.width,
+                "height": track.height,
+                "image_source": track.image_source,
+                **track.clip_info,
+            }
+        )
+    return rows
+
+
+def clips_to_parquet(rows: Sequence[ClipRow]) -> bytes:
+    """The clip table as the bytes of a Parquet file: the same rows give the same bytes.
+
+    Columns that the dataset adds follow the format's own, in alphabetical order.
+
+    Raises:
+        BadData: a column that the dataset adds mixes types.
+    """
+    extra = sorted({name for row in rows for name in row} - set(COLUMNS))
+    arrays = [pa.array([row[name] for row in rows], type=kind) for name, kind in COLUMNS.items()]
+    for name in extra:
+        try:
+            arrays.append(pa.array([row.get(name) for row in rows]))
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            raise BadData(f"clip table: column {name!r} mixes types ({error})") from error
+    table = pa.table(arrays, names=[*COLUMNS, *extra])
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="none", write_statistics=False, version="2.6")
+    return buffer.getvalue()
+
+
+def clips_from_parquet(data: bytes, where: str) -> "pd.DataFrame":
+    """The clip table as a pandas table; numbers that may be missing are nullable (`Int64`).
+
+    Raises:
+        BrokenFile: the bytes are not a Parquet file or lack a column.
+    """
+    try:
+        table = pq.read_table(io.BytesIO(data))
+    except pa.ArrowInvalid as error:
+        raise BrokenFile(f"{where}: the clip table is not readable as Parquet ({error})") from error
+    missing = [name for name in COLUMNS if name not in table.column_names]
+    if missing:
+        raise BrokenFile(f"{where}: the clip table lacks the columns {', '.join(missing)}")
+    frame: pd.DataFrame = table.to_pandas()
+    for name in ("width", "height"):
+        frame[name] = frame[name].astype("Int64")
+    return frame
+
+
+def with_starts(tracks: Iterable[Sequence[ClipRow]]) -> list[ClipRow]:
+    """Clips of all tracks after another, with `start` counted from the store's first row.
+
+    Raises:
+        BadData: two tracks have one name.
+    """
+    rows: list[ClipRow] = []
+    seen: set[str] = set()
+    offset = 0
+    for clips in tracks:
+        name = clips[0]["track"]
+        if name in seen:
+            raise BadData(f"track {name!r} occurs twice; the reader must give every track a name of its own")
+        seen.add(name)
+        rows += [{**clip, "start": clip["start"] + offset} for clip in clips]
+        offset += sum(clip["length"] for clip in clips)
+    return rows
+
+
+def check_track(track: Track) -> None:
+    """Check at the door that every field of a track has one row per frame.
+
+    Raises:
+        ShapeError: a field is longer or shorter than `frame_id`.
+    """
+    for name, values in track.fields.items():
+        if len(values) != len(track):
+            raise ShapeError(
+                f"track {track.key}: field {name!r} has {len(values)} rows for {len(track)} frames"
+            )
+
+
+def _shown(frames: IntArray) -> str:
+    numbers = frames.tolist()
+    return str(numbers) if len(numbers) < 8 else f"[{numbers[0]}, {numbers[1]}, ..., {numbers[-1]}]"
