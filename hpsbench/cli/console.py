@@ -6,20 +6,35 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn, Protocol
+from functools import cache
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
 from hpsbench.errors import HpsbenchError
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 INTERRUPTED = 130
 
-out = Console(soft_wrap=True)
-err = Console(stderr=True)
+
+# rich is imported where something is printed: `--help` and `ls` are to be quick.
+@cache
+def out() -> "Console":
+    """The console of data (stdout)."""
+    from rich.console import Console
+
+    console = Console(soft_wrap=True)
+    return console if console.is_terminal else Console(soft_wrap=True, width=max(console.width, 140))
+
+
+@cache
+def err() -> "Console":
+    """The console of messages and progress (stderr)."""
+    from rich.console import Console
+
+    return Console(stderr=True)
 
 
 class OnProgress(Protocol):
@@ -37,7 +52,7 @@ def run(app: typer.Typer) -> NoReturn:
         say_error(problem)
         sys.exit(problem.exit_code)
     except KeyboardInterrupt:
-        err.print("[yellow]interrupted[/]: what was complete is kept; the same command resumes.")
+        err().print("[yellow]interrupted[/]: what was complete is kept; the same command resumes.")
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -47,12 +62,14 @@ def run(app: typer.Typer) -> NoReturn:
 
 def say_error(problem: HpsbenchError) -> None:
     """Print an error as one message on stderr."""
-    err.print(f"[bold red]error:[/] {escape(str(problem))}", highlight=False, soft_wrap=True)
+    from rich.markup import escape
+
+    err().print(f"[bold red]error:[/] {escape(str(problem))}", highlight=False, soft_wrap=True)
 
 
 def note(message: str) -> None:
     """A line for the person at the terminal; not data."""
-    err.print(message, highlight=False, soft_wrap=True)
+    err().print(message, highlight=False, soft_wrap=True)
 
 
 def emit_json(document: Any) -> None:
@@ -74,17 +91,29 @@ def _plain(value: Any) -> Any:
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[str] = ()) -> None:
     """Print a table to stdout; columns named in `right` are aligned to the right."""
+    from rich.markup import escape
+    from rich.table import Table
+
     grid = Table(title=title, title_justify="left", header_style="bold", title_style="bold")
     for name in columns:
         grid.add_column(name, justify="right" if name in right else "left", overflow="fold")
     for row in rows:
         grid.add_row(*("" if cell is None else escape(str(cell)) for cell in row))
-    (out if out.is_terminal else Console(width=max(out.width, 140))).print(grid)
+    out().print(grid)
 
 
 @contextmanager
 def progress(label: str, unit: str = "") -> Iterator[OnProgress]:
     """A progress bar on stderr with rate and time left; silent where stderr is no terminal."""
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
     bar = Progress(
         TextColumn("[bold]{task.description}"),
         BarColumn(),
@@ -94,9 +123,9 @@ def progress(label: str, unit: str = "") -> Iterator[OnProgress]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         TextColumn("[dim]{task.fields[note]}"),
-        console=err,
+        console=err(),
         transient=True,
-        disable=not err.is_terminal,
+        disable=not err().is_terminal,
     )
     with bar:
         task = bar.add_task(label, total=1, note="", rate="")
@@ -111,7 +140,7 @@ def progress(label: str, unit: str = "") -> Iterator[OnProgress]:
 
 def ask_yes_no(question: str) -> bool | None:
     """The answer of a person, or None where nobody can be asked."""
-    if not (sys.stdin.isatty() and err.is_terminal):
+    if not (sys.stdin.isatty() and err().is_terminal):
         return None
     return typer.confirm(question, err=True)
 

@@ -17,5 +17,9 @@ Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda[:N].")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
 AcceptLicence = Annotated[bool, typer.Option("--accept-licence", help="Accept the dataset's licence without being asked.")]
 Recipes = Annotated[Path | None, typer.Option("--recipes", help="Folder with further recipes.")]
+Split = Annotated[list[str] | None, typer.Option("--split", help="train, val or test; may be given several times.")]
+View = Annotated[str | None, typer.Option("--view", help="View of the store; default: the recipe's.")]
+Out = Annotated[Path | None, typer.Option("--out", help="Folder for the results; default: R/runs/<id>.")]
+TrustCode = Annotated[bool, typer.Option("--trust-code", help="Allow a model that runs code of its own.")]
 
 HERE = Path()

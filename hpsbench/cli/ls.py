@@ -1,0 +1,159 @@
+"""`hpsbench ls`: what there is. Imports nothing heavy."""
+
+from typing import Annotated, Any
+
+import typer
+
+from hpsbench.cli.console import emit_json, out, table
+from hpsbench.cli.options import HERE, AsJson, Recipes, Root
+from hpsbench.errors import UnknownName
+
+KINDS = ("datasets", "protocols", "systems", "corruptions", "training", "stores")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the app."""
+    app.command("ls")(ls_command)
+
+
+def ls_command(
+    kind: Annotated[str, typer.Argument(help=", ".join(KINDS))],
+    root: Root = HERE,
+    explain: Annotated[str | None, typer.Option("--explain", help="Say in words what this protocol does.")] = None,
+    recipes: Recipes = None,
+    json: AsJson = False,
+) -> None:
+    """List what hpsbench knows, or what the root holds."""
+    if kind not in KINDS:
+        raise UnknownName("kind of thing to list", kind, KINDS)
+    if explain is not None:
+        _explain(explain, recipes, json)
+        return
+    rows: list[dict[str, Any]] = {
+        "datasets": _datasets,
+        "protocols": _protocols,
+        "systems": _systems,
+        "corruptions": _corruptions,
+        "training": _training,
+        "stores": _stores,
+    }[kind](root, recipes)
+    if json:
+        emit_json({kind: rows})
+    elif not rows:
+        out().print(f"no {kind}" + (f" under {root / 'stores'}" if kind == "stores" else ""))
+    else:
+        columns = list(rows[0])
+        table(f"{kind}", columns, [[_cell(row[column]) for column in columns] for row in rows])
+
+
+def _cell(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def _toml(*parts: str, extra: Any = None) -> dict[str, Any]:
+    import tomllib
+
+    from hpsbench.data_dir import data_dir
+
+    for folder in ([extra] if extra else []) + [data_dir("recipes")]:
+        path = folder.joinpath(*parts)
+        if path.is_file():
+            return tomllib.loads(path.read_text(encoding="utf-8"))
+    return {}
+
+
+def _datasets(_: Any, recipes: Any) -> list[dict[str, Any]]:
+    from hpsbench.recipes.catalog import list_recipes
+
+    rows = []
+    for key in list_recipes(recipes):
+        recipe = _toml("datasets", f"{key}.toml", extra=recipes)
+        rows.append(
+            {
+                "dataset": key,
+                "title": recipe.get("title", ""),
+                "splits": list(recipe.get("splits", {})),
+                "views": list(recipe.get("views", {})),
+                "licence": recipe.get("licence", {}).get("name", recipe.get("licence", ""))
+                if isinstance(recipe.get("licence"), dict)
+                else recipe.get("licence", ""),
+            }
+        )
+    return rows
+
+
+def _protocols(_: Any, recipes: Any) -> list[dict[str, Any]]:
+    from hpsbench.protocols.catalog import list_protocols
+
+    rows = []
+    for name in list_protocols(recipes):
+        document = _toml("protocols", f"{name}.toml", extra=recipes)
+        rows.append(
+            {
+                "protocol": f"{name}@{document.get('version', '?')}",
+                "title": document.get("title", ""),
+                "datasets": list(document.get("datasets", {})),
+                "source": document.get("source", ""),
+            }
+        )
+    return rows
+
+
+def _systems(_: Any, __: Any) -> list[dict[str, Any]]:
+    from hpsbench.models._catalog import list_systems, read_card
+
+    rows = []
+    for name in list_systems():
+        card = read_card(name)
+        rows.append({"system": name, **{key: card.get(key, "") for key in ("paper", "inputs", "window", "predicts")}})
+    return rows
+
+
+def _corruptions(_: Any, __: Any) -> list[dict[str, Any]]:
+    from hpsbench.corruption._catalog import list_corruptions
+
+    return [{"corruption": name} for name in list_corruptions()]
+
+
+def _training(_: Any, recipes: Any) -> list[dict[str, Any]]:
+    from hpsbench.data_dir import data_dir
+
+    folders = [data_dir("recipes"), *([recipes] if recipes else [])]
+    names = sorted({path.stem for folder in folders for path in folder.glob("training/[!_]*.toml")})
+    documents = {name: _toml("training", f"{name}.toml", extra=recipes) for name in names}
+    return [
+        {"recipe": name, "system": d.get("system", ""), "title": d.get("title", ""), "source": d.get("source", "")}
+        for name, d in documents.items()
+    ]
+
+
+def _stores(root: Any, _: Any) -> list[dict[str, Any]]:
+    import json
+
+    rows = []
+    for folder in sorted((root / "stores").glob("*.zarr")):
+        try:
+            attributes = json.loads((folder / "zarr.json").read_text(encoding="utf-8")).get("attributes", {})
+        except (OSError, ValueError):
+            attributes = {}
+        sets = sorted(path.name for path in (folder / "features").glob("*") if path.is_dir())
+        rows.append(
+            {
+                "store": folder.name,
+                "dataset": attributes.get("dataset", "?"),
+                "synthetic": attributes.get("synthetic", "?"),
+                "feature sets": sets,
+            }
+        )
+    return rows
+
+
+def _explain(name: str, recipes: Any, as_json: bool) -> None:
+    from hpsbench.protocols.catalog import get_protocol
+    from hpsbench.protocols.explain import explain, explain_lines
+
+    protocol = get_protocol(name, recipes)
+    if as_json:
+        emit_json({"protocol": protocol.id, "lines": [line._asdict() for line in explain_lines(protocol)]})
+    else:
+        out().print(explain(protocol), markup=False, highlight=False)
