@@ -1,0 +1,131 @@
+"""Files opened with limits, and the words in which they are refused."""
+
+import io
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from hpsbench.errors import BrokenFile, HpsbenchError, MissingData, UnsafeFile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MIB = 1 << 20
+MAX_BYTES = 2048 * MIB
+"""Default limit on what one file may hold: the largest official body model has 0.3 GB."""
+
+
+class Bounded:
+    """A binary file that never hands out, or makes room for, more than it can hold.
+
+    Args:
+        file: opened for reading, at its start.
+        limit: bytes that may be read altogether. For a plain file that is its size, so that a length field that
+            points past the end is found before memory is taken for it.
+    """
+
+    def __init__(self, file: IO[bytes], limit: int) -> None:
+        self._file = file
+        self._limit = limit
+        self._position = 0
+
+    def read(self, count: int) -> bytes:
+        """`count` bytes, or an `EOFError`."""
+        self._claim(count)
+        data = self._file.read(count)
+        self._check(len(data), count)
+        return data
+
+    def peek(self) -> bytes:
+        """One byte or, at the end of the file, none."""
+        data = self._file.read(1)
+        self._position += len(data)
+        return data
+
+    def readline(self) -> bytes:
+        """One line with its end, or an `EOFError`."""
+        line = self._file.readline(self._limit - self._position + 1)
+        self._claim(len(line))
+        self._position += len(line)
+        if not line.endswith(b"\n"):
+            raise EOFError(f"ends at byte {self._position:,}, within a line")
+        return line
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Fill `buffer` whole, in parts (compressed files refuse to be read in very large ones)."""
+        view = memoryview(buffer).cast("B")
+        self._claim(len(view))
+        for start in range(0, len(view), 16 * MIB):
+            part = self._file.read(min(16 * MIB, len(view) - start))
+            self._check(len(part), min(16 * MIB, len(view) - start))
+            view[start : start + len(part)] = part
+        return len(view)
+
+    def skip(self, count: int) -> None:
+        """Go over `count` bytes without keeping them."""
+        self._claim(count)
+        if isinstance(self._file, io.BufferedReader) and isinstance(self._file.raw, io.FileIO):
+            self._file.seek(count, io.SEEK_CUR)
+            self._position += count
+            return
+        for start in range(0, count, MIB):
+            wanted = min(MIB, count - start)
+            self._check(len(self._file.read(wanted)), wanted)
+
+    def tell(self) -> int:
+        """Bytes read so far."""
+        return self._position
+
+    def _claim(self, count: int) -> None:
+        if count < 0 or self._position + count > self._limit:
+            raise EOFError(
+                f"wants {count:,} bytes at byte {self._position:,}, past the end at {self._limit:,}"
+            )
+
+    def _check(self, got: int, wanted: int) -> None:
+        self._position += got
+        if got < wanted:
+            raise EOFError(f"ends at byte {self._position:,}, {wanted - got:,} bytes too early")
+
+
+def file_size(path: Path, max_bytes: int) -> int:
+    """Size of a file that is there and not larger than `max_bytes`.
+
+    Raises:
+        MissingData: no such file.
+        BrokenFile: not a file, empty, or larger than the limit.
+    """
+    if not path.exists():
+        raise MissingData(f"{path}: no such file")
+    if not path.is_file():
+        raise BrokenFile(f"{path}: a folder, where a file was expected")
+    size = path.stat().st_size
+    if size == 0:
+        raise BrokenFile(f"{path}: the file is empty; download or copy it again")
+    if size > max_bytes:
+        raise BrokenFile(
+            f"{path}: {size / MIB:,.0f} MiB, more than the {max_bytes / MIB:,.0f} MiB allowed here"
+        )
+    return size
+
+
+@contextmanager
+def broken_if_unreadable(path: Path, kind: str) -> "Iterator[None]":
+    """Turn every failure of a parser into one `BrokenFile` that names the file; our own errors pass."""
+    try:
+        yield
+    except HpsbenchError:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        raise BrokenFile(
+            f"{path}: not a readable {kind}, truncated or damaged ({reason}). Download or copy it again."
+        ) from error
+
+
+def unsafe(path: Path, wanted: str) -> UnsafeFile:
+    """The refusal of a file that asks for `wanted`."""
+    return UnsafeFile(
+        f"{path}: asks for {wanted}, which could run code; only arrays, numbers, text and plain containers are "
+        f"read. If you trust whoever made this file, pass --trust-pickle {path}"
+    )
