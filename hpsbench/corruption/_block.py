@@ -32,6 +32,7 @@ class Corruption(Protocol):
     Attributes:
         name: as on the command line.
         levels: severity 1..5 as (ratio, consecutive).
+        columns: names of the P numbers that a plan has for each frame.
     """
 
     @property
@@ -42,6 +43,11 @@ class Corruption(Protocol):
     @property
     def levels(self) -> tuple[tuple[float, int], ...]:
         """Severity 1..5 as (ratio, consecutive)."""
+        ...
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the P numbers of a plan."""
         ...
 
     def plan(self, boxes: FloatArray, rng: np.random.Generator) -> IntArray:
@@ -60,6 +66,7 @@ class BlockCorruption:
     name: str
     place: Place
     levels: tuple[tuple[float, int], ...] = LEVELS
+    columns: tuple[str, ...] = ("left", "top", "side")
 
     def plan(self, boxes: FloatArray, rng: np.random.Generator) -> IntArray:
         """Squares of the hit frames of one track.

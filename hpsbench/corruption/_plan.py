@@ -8,7 +8,7 @@ import numpy as np
 
 from hpsbench.corruption._block import Corruption, Fill
 from hpsbench.corruption._pattern import Pattern, burst_frames
-from hpsbench.types import FloatArray, IntArray
+from hpsbench.types import BoolArray, FloatArray, IntArray
 
 VISIBLE = 0.3
 """Confidence above which a 2D keypoint counts as visible, as in the field's 3DPW tools."""
@@ -77,14 +77,15 @@ def keypoint_boxes(keypoints2d: FloatArray, bbox_cxcywh: FloatArray) -> FloatArr
 
     Returns: (T, 4) x0, y0, x1, y1.
     """
-    seen = np.asarray(keypoints2d[..., 2] > VISIBLE)
+    seen: BoolArray = np.asarray(keypoints2d)[..., 2] > VISIBLE
     points = keypoints2d[..., :2].astype(np.float64)
-    low = np.where(seen[..., None], points, np.inf).min(axis=1)
-    high = np.where(seen[..., None], points, -np.inf).max(axis=1)
+    low = np.where(seen[..., None], points, np.inf).min(axis=1, initial=np.inf)
+    high = np.where(seen[..., None], points, -np.inf).max(axis=1, initial=-np.inf)
     half = bbox_cxcywh[:, 2:].astype(np.float64) / 2
     centre = bbox_cxcywh[:, :2].astype(np.float64)
     boxes = np.concatenate([low, high], axis=1)
-    return np.where(seen.any(axis=1)[:, None], boxes, np.concatenate([centre - half, centre + half], axis=1))
+    any_seen: BoolArray = np.asarray(seen.any(axis=1))
+    return np.where(any_seen[:, None], boxes, np.concatenate([centre - half, centre + half], axis=1))
 
 
 def plan_track(corruption: Corruption, condition: Condition, track: str, boxes: FloatArray) -> TrackPlan:
