@@ -1,0 +1,179 @@
+"""Which systems there are, what they are, and loading one. Listing imports no system, and no torch."""
+
+import ast
+import importlib
+import importlib.util
+import os
+import pkgutil
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hpsbench.errors import BrokenFile, MissingCheckpoint, UnknownName, UnsafeFile, UsageError
+
+if TYPE_CHECKING:
+    from hpsbench.models._system import System
+
+GROUP = "hpsbench.systems"
+_FOLDER = Path(__file__).resolve().parent
+_ENDINGS = (".safetensors", ".pt", ".pth", ".pth.tar")
+
+
+def list_systems() -> list[str]:
+    """Names of all systems: one per file in this folder, and the installed entry points `hpsbench.systems`."""
+    ours = {module.name for module in pkgutil.iter_modules([str(_FOLDER)]) if not module.name.startswith("_")}
+    return sorted(ours | set(_installed()))
+
+
+def get_system(name: str) -> Any:
+    """The class of a system: the object `SYSTEM` of its module.
+
+    An entry point `name = "package.module"` of the group `hpsbench.systems` names a module with `SYSTEM` and `CARD`.
+
+    Raises:
+        UnknownName: no such system; the message suggests the nearest.
+    """
+    return importlib.import_module(_module_of(name)).SYSTEM
+
+
+def read_card(name: str) -> dict[str, Any]:
+    """What a system's file says about it (paper, inputs, what it predicts, ...), read without importing it.
+
+    Raises:
+        UnknownName: no such system.
+        BrokenFile: the file has no literal dictionary `CARD`.
+    """
+    path = _source_of(name)
+    for node in ast.parse(path.read_text(encoding="utf-8"), filename=str(path)).body:
+        if isinstance(node, ast.Assign) and any(
+            isinstance(t, ast.Name) and t.id == "CARD" for t in node.targets
+        ):
+            try:
+                card = ast.literal_eval(node.value)
+            except ValueError as error:
+                raise BrokenFile(f"{path}: CARD must be a literal dictionary ({error})") from error
+            return dict(card)
+    raise BrokenFile(f"{path}: a system's file needs a literal dictionary CARD")
+
+
+def _installed() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
+def _module_of(name: str) -> str:
+    if name not in list_systems():
+        raise UnknownName("system", name, choices=list_systems())
+    entry = _installed().get(name)
+    return entry.module if entry is not None else f"hpsbench.models.{name}"
+
+
+def _source_of(name: str) -> Path:
+    module = _module_of(name)
+    if module.startswith("hpsbench.models."):
+        return _FOLDER / f"{name}.py"
+    found = importlib.util.find_spec(module)
+    if found is None or found.origin is None:
+        raise BrokenFile(f"system {name!r}: its entry point names module {module!r}, which is not installed")
+    return Path(found.origin)
+
+
+def load_system(
+    path_or_name: str | Path,
+    *,
+    device: str = "cpu",
+    root: Path | None = None,
+    trust_code: bool = False,
+) -> "System":
+    """Load a system, ready to predict.
+
+    Args:
+        path_or_name: a checkpoint (looked for as given, then in `R/checkpoints`); a system's name, whose checkpoint is
+            looked for in `R/checkpoints` under the names of its card; `embedded-spin`, the frame-based baseline that
+            comes with the package, for synthetic data; or `package.module:factory`, a function without arguments
+            that makes a system.
+        device: where it computes.
+        root: the data root; None: the environment's `HPSBENCH_ROOT`.
+        trust_code: allow `package.module:factory`, which runs code.
+
+    Returns:
+        A system in evaluation mode; a PyTorch module where it is one.
+
+    Raises:
+        MissingCheckpoint: no such file; the message lists where it was looked for.
+        UnsafeFile: the file asks for code, or a factory without `trust_code`.
+        BrokenFile, UnknownCheckpoint, CheckpointMismatch: as for a checkpoint that is damaged, of no known layout, or
+            does not fit; the message names the entries.
+    """
+    text = str(path_or_name)
+    path = find_checkpoint(text, root)
+    if path is not None:
+        from hpsbench.models._checkpoints import load_checkpoint
+
+        return load_checkpoint(path, device=device)
+    if ":" in text and all(part.isidentifier() for part in text.replace(":", ".").split(".")):
+        return _from_factory(text, trust_code)
+    raise MissingCheckpoint(_missing(text, _root(root)))
+
+
+def find_checkpoint(path_or_name: str | Path, root: Path | None = None) -> Path | None:
+    """The file that `load_system` would read, or None."""
+    text = str(path_or_name)
+    if text == "embedded-spin":
+        from hpsbench.features import embedded
+
+        return embedded.REGRESSOR if embedded.REGRESSOR.is_file() else None
+    return next((place for place in _places(text, _root(root)) if place.is_file()), None)
+
+
+def _root(root: Path | None) -> Path | None:
+    if root is not None:
+        return Path(root)
+    return Path(os.environ["HPSBENCH_ROOT"]) if os.environ.get("HPSBENCH_ROOT") else None
+
+
+def _places(text: str, root: Path | None) -> list[Path]:
+    """Where a checkpoint may lie, in this order."""
+    places = [Path(text)]
+    if root is None or Path(text).is_absolute():
+        return places
+    folder = root / "checkpoints"
+    places.append(folder / text)
+    if text in list_systems():
+        places += [folder / name for name in _card_checkpoints(read_card(text))]
+        places += [folder / f"{text}{ending}" for ending in _ENDINGS]
+    return places
+
+
+def _card_checkpoints(card: Mapping[str, Any]) -> list[str]:
+    return [str(name) for name in card.get("checkpoint", ())]
+
+
+def _missing(text: str, root: Path | None) -> str:
+    looked = ", ".join(str(place) for place in _places(text, root))
+    where = (
+        "" if root is not None else " (no data root given: use --root or HPSBENCH_ROOT to look there as well)"
+    )
+    if text not in list_systems():
+        known = ", ".join(list_systems())
+        return f"no checkpoint {text!r}; looked at {looked}{where}. It is no system's name either ({known})."
+    get = read_card(text).get("get")
+    how = f"Get {get}, and put it there." if get else "Train one: 'hpsbench train'."
+    return f"no checkpoint of system {text!r}; looked at {looked}{where}. {how}"
+
+
+def _from_factory(text: str, trust_code: bool) -> "System":
+    if not trust_code:
+        raise UnsafeFile(
+            f"{text} is code that would be run; pass --trust-code (trust_code=True) if you trust it"
+        )
+    module, _, name = text.partition(":")
+    try:
+        factory = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(f"cannot find {name!r} in {module!r}: {error}") from error
+    system: System = factory()
+    for attribute in ("name", "inputs", "context", "predict"):
+        if not hasattr(system, attribute):
+            raise UsageError(f"{text} made a {type(system).__name__} without {attribute!r}; it is no system")
+    return system
