@@ -1,0 +1,122 @@
+"""Person boxes from 2D keypoints: tight ones frame by frame, and the smoothed ones of VIBE, TCMR and HMMR.
+
+All boxes are squares, (centre x, centre y, side, side) in pixels. A frame without a box has NaN, never zeros.
+
+Source of the smoothed boxes: `smooth_bbox.py`, the same in VIBE, TCMR and human_dynamics. One slip of that code is
+mended: it puts zero rows in front of a track that begins without a detection, which shifts all its later boxes.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from hpsbench.types import BoolArray, FloatArray
+
+REFERENCE_HEIGHT = 150.0  # pixels: "scale" below is this over the diagonal of the keypoints' box
+SMALLEST = 0.5  # pixels: keypoints that span less have no box
+
+
+class Extents(NamedTuple):
+    """Smallest boxes of the keypoints, frame by frame: centre and size (T, 2), undefined where not `found` (T,)."""
+
+    center: FloatArray
+    size: FloatArray
+    found: BoolArray
+
+
+class TrackBoxes(NamedTuple):
+    """Boxes of a track.
+
+    Attributes:
+        bbox_cxcywh: (T, 4) float64; NaN where there is no box.
+        start, stop: rows `start` to `stop - 1` lie between the first and last frame with keypoints; 0, 0 if none has.
+    """
+
+    bbox_cxcywh: FloatArray
+    start: int
+    stop: int
+
+
+def keypoint_extents(keypoints2d: FloatArray, threshold: float) -> Extents:
+    """Smallest boxes about the keypoints whose confidence is above a threshold.
+
+    Args:
+        keypoints2d: (T, K, 3) x, y in pixels and confidence.
+        threshold: strict.
+    """
+    points = np.asarray(keypoints2d[..., :2], dtype=np.float64)
+    seen = keypoints2d[..., 2] > threshold
+    low = np.where(seen[..., None], points, np.inf).min(axis=1)
+    high = np.where(seen[..., None], points, -np.inf).max(axis=1)
+    found: BoolArray = np.any(seen, axis=1)
+    with np.errstate(invalid="ignore"):
+        return Extents((low + high) / 2, high - low, found)
+
+
+def tight_boxes(keypoints2d: FloatArray, *, threshold: float, factor: float) -> FloatArray:
+    """Squares about the keypoints of each frame; side = factor x the longer side of their smallest box.
+
+    Args:
+        keypoints2d: (T, K, 3) x, y in pixels and confidence.
+        threshold: keypoints with a higher confidence count.
+        factor: of the side.
+
+    Returns:
+        (T, 4); NaN where no two keypoints lie apart.
+    """
+    center, size, found = keypoint_extents(keypoints2d, threshold)
+    side = size.max(axis=1) * factor
+    boxes = np.column_stack([center, side, side])
+    boxes[~(found & (side > 0))] = np.nan
+    return boxes
+
+
+def smoothed_boxes(
+    keypoints2d: FloatArray, *, threshold: float, median: int, sigma: float, factor: float
+) -> TrackBoxes:
+    """Squares smoothed along a track; side = factor x the smoothed diagonal of the keypoints' box.
+
+    Centre x, centre y and scale (150 / diagonal) are interpolated linearly over gaps, then go through a median filter
+    with zeros beyond the ends and a Gaussian filter with mirrored ends. Zeros beyond the ends make the values near an
+    end the lower quantiles of their neighbours, and a track of five frames or fewer zero throughout: it has no box.
+
+    Args:
+        keypoints2d: (T, K, 3) x, y in pixels and confidence.
+        threshold: keypoints with a higher confidence count.
+        median: width of the median filter, in frames.
+        sigma: of the Gaussian filter, in frames.
+        factor: of the side.
+
+    Returns:
+        Boxes from the first to the last frame that has keypoints, NaN outside.
+    """
+    from scipy.ndimage import gaussian_filter1d, median_filter
+
+    center, size, found = keypoint_extents(keypoints2d, threshold)
+    diagonal = np.hypot(size[:, 0], size[:, 1])
+    rows = np.flatnonzero(found & (diagonal >= SMALLEST))
+    boxes = np.full((len(keypoints2d), 4), np.nan)
+    if len(rows) == 0:
+        return TrackBoxes(boxes, 0, 0)
+    start, stop = int(rows[0]), int(rows[-1]) + 1
+    known = np.column_stack([center[rows], REFERENCE_HEIGHT / diagonal[rows]])
+    smooth = np.empty((stop - start, 3))
+    for column in range(3):
+        series = np.interp(np.arange(start, stop), rows, known[:, column])
+        series = median_filter(series, size=median, mode="constant", cval=0.0)
+        smooth[:, column] = gaussian_filter1d(series, sigma)
+    usable = smooth[:, 2] > 0
+    with np.errstate(divide="ignore"):
+        side = REFERENCE_HEIGHT / smooth[:, 2] * factor
+    boxes[start:stop] = np.column_stack([smooth[:, :2], side, side])
+    boxes[start:stop][~usable] = np.nan
+    return TrackBoxes(boxes, start, stop)
+
+
+def held(boxes: TrackBoxes) -> FloatArray:
+    """(T, 4) boxes in which the frames before the first and after the last box repeat the nearest one."""
+    filled = boxes.bbox_cxcywh.copy()
+    if boxes.stop:
+        filled[: boxes.start] = filled[boxes.start]
+        filled[boxes.stop :] = filled[boxes.stop - 1]
+    return filled

@@ -1,0 +1,145 @@
+"""AMASS: `<Subset>/<Subject>/<motion>_poses.npz` (SMPL-H) and `<motion>_stageii.npz` (SMPL-X); motion only.
+
+Sub-sampling and minimum length follow VIBE's `amass_utils.py`; its constants are in the recipe's `options`.
+"""
+
+import zipfile
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from hpsbench.errors import BrokenFile, UsageError
+from hpsbench.recipes.sequences import RawSequence, SequenceSkipped
+from hpsbench.safe_io import load_npz
+from hpsbench.types import Array, Track
+
+_RATE_NAMES = ("mocap_framerate", "mocap_frame_rate")
+_GENDERS = ("male", "female", "neutral")
+
+
+class _Layout(NamedTuple):
+    """Which columns of `poses` are what, for one body model."""
+
+    body: str
+    hands: tuple[int, int]
+    left_hand: int
+    right_hand: int
+    face: bool
+
+
+# By the width of `poses`, not by the file's name. SMPL's two hand joints are the first joint of each hand.
+_LAYOUTS = {
+    156: _Layout("smplh", hands=(66, 156), left_hand=22, right_hand=37, face=False),
+    165: _Layout("smplx", hands=(75, 165), left_hand=25, right_hand=40, face=True),
+}
+
+
+def read_sequence(raw: RawSequence) -> Iterator[Track]:
+    """Yield the one track of a motion: every n-th frame with n = int(rate) // 25, world coordinates, z up.
+
+    - `full_pose`: SMPL's 24 joints: joints 0-21, 22 and 37 of SMPL-H, or 0-21, 25 and 40 of SMPL-X.
+    - `hand_pose` keeps both hands (left, then right), `jaw_pose` and `eye_pose` the face of SMPL-X.
+    - `betas`: the first ten of sixteen, the same in every row.
+    - `frame_id`: row in the file, so that clips have the step n; `fps`: rate / n, the rate rounded to 0.001 Hz
+      (files say 120.00004578).
+
+    Raises:
+        SequenceSkipped: the rate is below 25 (`rate-too-low`: VIBE's step would be zero), or fewer than 60 frames
+            remain (`too-short`).
+        BrokenFile: the file is damaged, lacks a key, or holds another body model.
+    """
+    arrays = _load(raw)
+    poses = arrays["poses"]
+    layout = _LAYOUTS[poses.shape[1]]
+    rate, step = _step(arrays, raw)
+    rows = np.arange(0, len(poses), step)
+    if len(rows) < _option(raw, "min_frames"):
+        needed = _option(raw, "min_frames")
+        raise SequenceSkipped(
+            "too-short", f"{raw.name}: {len(rows)} frames at {rate / step:g} fps, {needed} needed"
+        )
+    subset, subject = raw.name.split("/")[:2]
+    yield Track(
+        sequence=f"{subset}_{subject}_{raw.stem}",
+        person=0,
+        split=raw.split,
+        frame_id=rows,
+        fields=_fields(arrays, layout, rows),
+        fps=rate / step,
+        subject=subject,
+        gender=_gender(arrays["gender"], raw),
+        clip_info={"subset": subset, "source_body": layout.body, "source_fps": rate},
+    )
+
+
+def _fields(arrays: Mapping[str, Array], layout: _Layout, rows: Array) -> dict[str, Array]:
+    poses = np.asarray(arrays["poses"], dtype=np.float64)[rows]
+    joints = poses.reshape(len(rows), -1, 3)
+    smpl = [*range(22), layout.left_hand, layout.right_hand]
+    fields = {
+        "full_pose": joints[:, smpl].reshape(len(rows), 72),
+        "hand_pose": poses[:, slice(*layout.hands)],
+        "betas": np.tile(np.asarray(arrays["betas"], dtype=np.float64).ravel()[:10], (len(rows), 1)),
+        "transl": np.asarray(arrays["trans"], dtype=np.float64)[rows],
+        "has_smpl": np.ones(len(rows), dtype=bool),
+    }
+    if layout.face:
+        fields |= {"jaw_pose": poses[:, 66:69], "eye_pose": poses[:, 69:75]}
+    return fields
+
+
+def _load(raw: RawSequence) -> dict[str, Array]:
+    """The entries that are used; the frame rate under its old name."""
+    try:
+        with zipfile.ZipFile(raw.path) as archive:
+            held = {name.removesuffix(".npy") for name in archive.namelist()}
+    except (zipfile.BadZipFile, OSError) as error:
+        raise BrokenFile(f"{raw.path}: not an npz file, or truncated ({error}); download it again") from error
+    rate = next((name for name in _RATE_NAMES if name in held), None)
+    wanted = ["poses", "betas", "trans", "gender"]
+    missing = sorted(set(wanted) - held) + ([] if rate else [_RATE_NAMES[0]])
+    if rate is None or missing:
+        raise BrokenFile(f"{raw.path}: {', '.join(missing)} missing; found {', '.join(sorted(held))}")
+    arrays = load_npz(raw.path, keys=[*wanted, rate])
+    arrays["mocap_framerate"] = arrays[rate]
+    shape = arrays["poses"].shape
+    if len(shape) != 2 or shape[1] not in _LAYOUTS:
+        raise BrokenFile(
+            f"{raw.path}: poses has shape {shape}; expected (T, 156) for SMPL-H or (T, 165) for SMPL-X"
+        )
+    if arrays["trans"].shape != (shape[0], 3):
+        raise BrokenFile(f"{raw.path}: trans has shape {arrays['trans'].shape} for {shape[0]} poses")
+    if arrays["betas"].size < 10:
+        raise BrokenFile(f"{raw.path}: betas has {arrays['betas'].size} numbers, at least 10 are needed")
+    return arrays
+
+
+def _step(arrays: Mapping[str, Array], raw: RawSequence) -> tuple[float, int]:
+    """Frame rate in Hz, and of how many frames one is kept."""
+    value: Any = arrays["mocap_framerate"].ravel()
+    if value.size != 1 or not np.isfinite(value.astype(np.float64)).all() or value[0] <= 0:
+        raise BrokenFile(f"{raw.path}: the frame rate is {arrays['mocap_framerate']!r}")
+    exact = float(value[0])
+    step = int(exact) // _option(raw, "rate_divisor")
+    if step == 0:
+        needed = _option(raw, "rate_divisor")
+        raise SequenceSkipped("rate-too-low", f"{raw.name}: {exact:g} frames a second, {needed} needed")
+    return round(exact, 3), step
+
+
+def _option(raw: RawSequence, name: str) -> int:
+    if not isinstance(raw.options.get(name), int):
+        raise UsageError(
+            f"the recipe of {raw.name} lacks options.{name}, a whole number that the amass reader needs"
+        )
+    return int(raw.options[name])
+
+
+def _gender(value: Array, raw: RawSequence) -> str:
+    """Text from a zero-dimensional array of str or bytes."""
+    item = np.asarray(value).ravel()[0] if np.size(value) else ""
+    text = item.decode("latin1") if isinstance(item, bytes) else str(item)
+    if text not in _GENDERS:
+        raise BrokenFile(f"{raw.path}: gender {text!r} is none of {', '.join(_GENDERS)}")
+    return text

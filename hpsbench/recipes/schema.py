@@ -1,0 +1,296 @@
+"""What a dataset recipe says: pydantic models of `recipes/datasets/<key>.toml`. Field by field: `recipes/README.md`."""
+
+import hashlib
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from hpsbench.errors import BrokenFile, UnknownName, UsageError
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Globs: TypeAlias = Annotated[list[str], BeforeValidator(_as_list), Field(min_length=1)]
+Problem: TypeAlias = Literal[
+    "missing-files", "extra-files", "unreadable", "image-missing", "count", "non-finite", "reprojection", "limb-length",
+    "joint-range", "skipped",
+]  # fmt: skip
+
+
+class Body(_Strict):
+    """The body model behind the dataset's parameters."""
+
+    model: Literal["smpl", "smplh", "smplx", "none"]
+    num_betas: int = 10
+    gendered: bool = False
+
+
+class Source(_Strict):
+    """How the recorded values are to be read.
+
+    Attributes:
+        fps: frames per second of the store's rows; absent where it differs from track to track.
+        coordinates: frame of `full_pose`'s root and of `joints3d`; each field's own `frame` is in `fields`.
+        length_unit: always metres in the store.
+        up: the axis that points up in the world frame, where the dataset has one.
+    """
+
+    fps: float | None = None
+    coordinates: Literal["camera", "world"]
+    length_unit: Literal["m"] = "m"
+    up: str | None = None
+
+
+class Split(_Strict):
+    """Which files belong to a split, as the authors define it.
+
+    Attributes:
+        glob: one pattern or several under the raw root; files are taken in alphabetical order.
+        sequences, tracks: how many there should be, where that is known.
+    """
+
+    glob: Globs
+    sequences: int | None = None
+    tracks: int | None = None
+
+
+class Files(_Strict):
+    """Raw files beside those that the reader parses: images, videos.
+
+    Attributes:
+        glob: patterns under the raw root.
+        required: whether annotations are of no use without them.
+        note: what they are for.
+    """
+
+    glob: Globs
+    required: bool = False
+    note: str = ""
+
+
+class FieldFacts(_Strict):
+    """What a field of the store holds; written to its attributes.
+
+    Attributes:
+        unit: `m`, `px`, `rad`, or None for flags and numbers.
+        frame: coordinate frame, where the field has one.
+        joint_set: id of the joint set along the second axis.
+        optional: some tracks may lack it; their rows are NaN.
+        note: what a user has to know to use it.
+        false_means: for flags: the reason under which views count the frames in which it is false.
+    """
+
+    unit: Literal["m", "px", "rad"] | None = None
+    frame: Literal["camera", "world", "image"] | None = None
+    joint_set: str | None = None
+    optional: bool = False
+    note: str = ""
+    false_means: str | None = None
+
+
+class NoBox(_Strict):
+    """The dataset has no images, or the view no boxes."""
+
+    rule: Literal["none"]
+
+
+class TightBox(_Strict):
+    """Square about the smallest box of the keypoints of one frame; side = factor x its longer side.
+
+    Attributes:
+        threshold: keypoints with a higher confidence count.
+    """
+
+    rule: Literal["tight"]
+    threshold: float = 0.0
+    factor: float = 1.0
+
+
+class SmoothBox(_Strict):
+    """Square boxes smoothed along the track, as VIBE, TCMR and HMMR make them (`recipes/boxes.py`).
+
+    Attributes:
+        threshold: keypoints with a higher confidence count.
+        median: width of the median filter, in frames.
+        sigma: of the Gaussian filter, in frames.
+        factor: side = factor x the (smoothed) diagonal of the keypoints' box.
+        ends: before the first and after the last frame with a box: `trim` leaves the frames out of the view,
+            `hold` repeats the nearest box.
+    """
+
+    rule: Literal["smoothed"]
+    threshold: float
+    median: int = 11
+    sigma: float
+    factor: float
+    ends: Literal["trim", "hold"] = "trim"
+
+
+class Visible(_Strict):
+    """Keep frames in which more than `more_than` of these keypoints have a higher confidence than `threshold`."""
+
+    joints: Annotated[list[str], Field(min_length=1)]
+    threshold: float
+    more_than: int
+
+
+class ViewRule(_Strict):
+    """How one code base selects rows and boxes of this dataset.
+
+    Attributes:
+        source: the public code or paper that the rule was read from.
+        crop_scale: the image crop's side is `crop_scale` x the box's side; absent where the view has no boxes.
+        box: how boxes are made.
+        visible: visibility rule, if any.
+        valid: whether rows must have the dataset's own `valid` flag.
+        note: what is special about it.
+    """
+
+    source: str
+    crop_scale: float | None = None
+    box: Annotated[NoBox | TightBox | SmoothBox, Field(discriminator="rule")]
+    visible: Visible | None = None
+    valid: bool = False
+    note: str = ""
+
+    @model_validator(mode="after")
+    def _boxes_are_for_crops(self) -> "ViewRule":
+        if (self.crop_scale is None) != (self.box.rule == "none"):
+            raise ValueError("crop_scale belongs to a view with boxes, and only to it")
+        return self
+
+
+class Expected(_Strict):
+    """A count that the complete dataset should give, and who says so.
+
+    Attributes:
+        what: what is counted; `kept` counts the rows of a view, `valid` those with the flag.
+        split: of one split, or of all.
+        view: for `kept`.
+        value: the count.
+        source: where the number is published.
+        certain: False for numbers that were reported in passing; they are shown, and no error if they differ.
+    """
+
+    what: Literal["sequences", "tracks", "rows", "valid", "kept"]
+    value: int
+    source: str
+    split: str | None = None
+    view: str | None = None
+    certain: bool = True
+
+
+class Defect(_Strict):
+    """A known defect or trap of the raw data.
+
+    Attributes:
+        id: short name.
+        text: what is wrong and how this recipe deals with it.
+        explains: problems found by `hpsbench verify` that it may be the cause of.
+    """
+
+    id: str
+    text: str
+    explains: list[Problem] = []
+
+
+class Recipe(_Strict):
+    """One dataset: access, layout, units, views, expected counts. Made by `get_recipe`.
+
+    Attributes:
+        key: what a user types; the file's name.
+        reader: module in `hpsbench/recipes/readers`, or `package.module:function` elsewhere.
+        access: steps to get the data, in order; `{root}` stands for the data root.
+        markers: patterns of which at least one must match in the folder for it to be the dataset's raw root.
+        exclude: patterns of files that match a split's glob but are no sequences.
+        options: constants of the reader.
+        sha256: of the recipe's content (its comments and layout do not count).
+        path: the file it was read from.
+    """
+
+    key: str
+    title: str
+    reader: str
+    homepage: str
+    paper: str
+    bibtex: str
+    licence: str
+    licence_url: str
+    access: Annotated[list[str], Field(min_length=1)]
+    markers: Globs
+    body: Body
+    source: Source
+    splits: Annotated[dict[str, Split], Field(min_length=1)]
+    exclude: list[str] = []
+    files: dict[str, Files] = {}
+    fields: Annotated[dict[str, FieldFacts], Field(min_length=1)]
+    options: dict[str, Any] = {}
+    views: Annotated[dict[str, ViewRule], Field(min_length=1)]
+    default_view: str
+    expected: list[Expected] = []
+    defects: list[Defect] = []
+    sha256: str
+    path: Path = Field(exclude=True)
+
+    @model_validator(mode="after")
+    def _names_agree(self) -> "Recipe":
+        if self.default_view not in self.views:
+            raise UnknownName("view", self.default_view, self.views)
+        for expected in self.expected:
+            if expected.split is not None and expected.split not in self.splits:
+                raise UnknownName("split", expected.split, self.splits)
+            if expected.view is not None and expected.view not in self.views:
+                raise UnknownName("view", expected.view, self.views)
+            if (expected.what == "kept") != (expected.view is not None):
+                raise ValueError(f"expected {expected.what}: 'view' belongs to 'kept', and only to it")
+        return self
+
+    @property
+    def keypoint_set(self) -> str | None:
+        """Joint set of `keypoints2d`, if the dataset has any."""
+        facts = self.fields.get("keypoints2d")
+        return None if facts is None else facts.joint_set
+
+
+def read_recipe(path: Path) -> Recipe:
+    """A recipe from its TOML file.
+
+    Raises:
+        BrokenFile: not a TOML file.
+        UsageError: an unknown or missing key, a value of the wrong kind, a name that does not exist.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BrokenFile(f"{path}: not a TOML file ({error})") from error
+    canonical = json.dumps(content, sort_keys=True, ensure_ascii=False, default=str)
+    sha256 = hashlib.sha256(canonical.encode()).hexdigest()
+    try:
+        recipe = Recipe(**content, sha256=sha256, path=path)
+    except (ValidationError, UnknownName, TypeError) as error:
+        raise UsageError(f"{path}: {_explain(error)}") from error
+    if recipe.key != path.stem:
+        raise UsageError(
+            f"{path}: key = {recipe.key!r}, but the file is called {path.stem!r}; they must be the same"
+        )
+    return recipe
+
+
+def _explain(error: Exception) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
+    lines = []
+    for item in error.errors():
+        where = ".".join(str(part) for part in item["loc"]) or "recipe"
+        known = item["type"] == "extra_forbidden"
+        lines.append(f"{where}: {'no such key; see recipes/README.md' if known else item['msg']}")
+    return "; ".join(lines)
