@@ -1,0 +1,242 @@
+"""Per-frame values of every metric of a protocol: the only place that calls the metric functions.
+
+A metric's value belongs to a frame: a joint error to its own, an acceleration to its centre frame, a foot step to the
+frame it starts from. Frames without a value (unscored, first and last of a track, without a standing foot) have weight
+0, so that no NaN enters a mean.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from hpsbench import metrics as hb_metrics
+from hpsbench.evaluation.frames import FramePlan
+from hpsbench.geometry.alignment import similarity_align
+from hpsbench.geometry.units import per_frame2_to_si
+from hpsbench.metrics.motion import FOOT_VERTICES, WHAM_JITTER_UNIT
+from hpsbench.protocols.protocol import Metric, Rule
+from hpsbench.types import Array, BoolArray, FloatArray, IntArray
+
+# Frames per block where a long array would otherwise be copied whole.
+BLOCK = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """Prediction or target of N rows; rows that no window predicts may hold anything.
+
+    Attributes:
+        joints: (N, J, 3) metres, the joints that are scored.
+        root: (N, 3) what root alignment takes off, metres; None: the protocol takes nothing off.
+        rotations: (N, 24, 3, 3) global joint rotations, or None.
+        feet: (N, 4, 3) the foot vertices, or None.
+    """
+
+    joints: FloatArray
+    root: FloatArray | None
+    rotations: FloatArray | None = None
+    feet: FloatArray | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Values:
+    """One metric of N rows.
+
+    Attributes:
+        value: (N,) float64 in the metric's unit; NaN where the weight is 0.
+        weight: (N,) float64; 1 where there is a value, or the number of values behind it.
+    """
+
+    value: FloatArray
+    weight: FloatArray
+
+
+@dataclass(slots=True, kw_only=True)
+class VertexValues:
+    """Per-frame vertex errors, filled block by block so that no mesh is kept.
+
+    Attributes:
+        rule: the protocol's, for which metrics there are.
+        values: metric name -> (N,) millimetres, NaN where nothing was filled in.
+    """
+
+    rule: Rule
+    rows: int
+    values: dict[str, FloatArray] = field(default_factory=dict)
+
+    def add(self, rows: IntArray, inputs: str, pred: Array, target: Array, roots: tuple[Any, Any]) -> None:
+        """Compare the meshes of some rows under every metric that reads them.
+
+        Args:
+            rows: (n,) which rows these are.
+            inputs: `vertices` (posed) or `vertices_tpose`.
+            pred: (n, V, 3) metres.
+            target: (n, V, 3) metres.
+            roots: (n, 3) of pred and of target, or None twice.
+        """
+        for metric in self.rule.metrics:
+            if metric.inputs != inputs:
+                continue
+            known = self.values.setdefault(metric.name, np.full(self.rows, np.nan))
+            first, second = pred, target
+            if metric.align == "root" and roots[0] is not None:
+                first = pred - np.asarray(roots[0], pred.dtype)[:, None, :]
+                second = target - np.asarray(roots[1], target.dtype)[:, None, :]
+            known[rows] = _numpy(metric.function(first, second))
+
+
+def measure(
+    metric: Metric, rule: Rule, plan: FramePlan, pred: Side, target: Side, vertices: VertexValues
+) -> Values:
+    """Values of one metric.
+
+    Raises:
+        BadData, UnitError, ShapeError: from the metric functions, for joints that are not finite or not metres.
+    """
+    if metric.inputs in ("vertices", "vertices_tpose"):
+        return _at(plan, vertices.values[metric.name][plan.scored], np.flatnonzero(plan.scored))
+    if metric.inputs == "rotations":
+        return _rotations(metric, plan, pred, target)
+    if metric.inputs == "feet":
+        return _feet(metric, plan, pred, target)
+    if metric.metric in ("accel_err", "accel_pred", "jitter", "rte") or metric.align in ("first-2", "all"):
+        return _along_chains(metric, rule, plan, pred, target)
+    rows = np.flatnonzero(plan.scored)
+    first, second = _aligned(metric, pred, rows), _aligned(metric, target, rows)
+    if metric.align == "procrustes":
+        first = similarity_align(first, second) if metric.metric != "joint_error" else first
+        if metric.metric == "joint_error":
+            return _at(plan, hb_metrics.pa_mpjpe(first, second), rows)
+    return _at(plan, _frame_function(metric)(first, second), rows)
+
+
+def count_degenerate(plan: FramePlan, pred: Side) -> int:
+    """Scored frames whose predicted joints are all the same point, so that no similarity fits them."""
+    if not plan.scored.any():
+        return 0
+    return int(np.sum(hb_metrics.pa_degenerate(pred.joints[plan.scored])))
+
+
+def _frame_function(metric: Metric) -> Callable[[Any, Any], Any]:
+    """The function with its thresholds, in the metric's unit."""
+    compare = "<" if metric.strict else "<="
+    factor = 0.01 if metric.unit == "1" else 1.0
+    if metric.metric == "pck":
+        return lambda p, t: metric.function(p, t, threshold=metric.thresholds[0], compare=compare) * factor
+    if metric.metric == "auc":
+        limits, kind = metric.thresholds, metric.auc
+        return lambda p, t: metric.function(p, t, thresholds=limits, compare=compare, kind=kind) * factor
+    return metric.function
+
+
+def _aligned(metric: Metric, side: Side, rows: IntArray) -> FloatArray:
+    """Joints of some rows in float64, root taken off where the metric says so; the metric's joints only."""
+    joints = np.asarray(side.joints[rows], np.float64)
+    if metric.align == "root" and side.root is not None:
+        joints = joints - np.asarray(side.root[rows], np.float64)[:, None, :]
+    return joints if metric.joints is None else joints[:, list(metric.joints)]
+
+
+def _along_chains(metric: Metric, rule: Rule, plan: FramePlan, pred: Side, target: Side) -> Values:
+    """Metrics that run over time, chain by chain; a value counts if its frame does (see `Metric.visible`)."""
+    found = _nothing(plan)
+    for chain in plan.chains:
+        first, second = _aligned(metric, pred, chain), _aligned(metric, target, chain)
+        values, offset = _chain_values(metric, rule, first, second, pred, target, chain)
+        rows = chain[offset : offset + len(values)]
+        counts = _counts(metric, plan, chain, rows, offset)
+        if metric.trim:
+            counts[: metric.trim] = False
+            counts[max(len(counts) - metric.trim, 0) :] = False
+        found.value[rows[counts]] = values[counts]
+        found.weight[rows[counts]] = 1.0
+    return found
+
+
+def _chain_values(
+    metric: Metric, rule: Rule, first: Array, second: Array, pred: Side, target: Side, chain: IntArray
+) -> tuple[Array, int]:
+    """Values of one chain, and how many frames after its start the first of them belongs to."""
+    if metric.metric == "accel_pred":
+        return _numpy(metric.function(first)), 1
+    if metric.metric == "accel_err":
+        factor = per_frame2_to_si(rule.fps) if metric.unit == "m/s^2" and rule.fps else 1.0
+        return _numpy(metric.function(first, second)) * factor, 1
+    if metric.metric == "jitter":
+        factor = 1 / WHAM_JITTER_UNIT if metric.unit.startswith("10 ") else 1.0
+        return _numpy(metric.function(first, fps=rule.fps)) * factor, 1
+    if metric.metric == "rte":
+        return _path_error(metric, pred, target, chain), 0
+    world = hb_metrics.w_mpjpe if metric.align == "first-2" else hb_metrics.wa_mpjpe
+    return _numpy(world(first, second, chunk=metric.chunk or max(len(chain), 1))), 0
+
+
+def _path_error(metric: Metric, pred: Side, target: Side, chain: IntArray) -> Array:
+    """Root path errors of one chain; none where the true root does not move (there is no path to divide by)."""
+    first = np.asarray(pred.joints[chain, 0] if pred.root is None else pred.root[chain], np.float64)
+    second = np.asarray(target.joints[chain, 0] if target.root is None else target.root[chain], np.float64)
+    if len(chain) < 2 or not float(hb_metrics.path_length(second)) > 0:
+        return np.empty(0)
+    return _numpy(metric.function(first, second))
+
+
+def _counts(metric: Metric, plan: FramePlan, chain: IntArray, rows: IntArray, offset: int) -> BoolArray:
+    """Which of a chain's values enter the mean."""
+    if metric.visible == "any":
+        return np.ones(len(rows), bool)
+    if metric.visible == "all-three" and offset == 1 and len(rows):
+        return np.array(hb_metrics.all_three(plan.scored[chain])[: len(rows)])
+    return np.array(plan.scored[rows])
+
+
+def _rotations(metric: Metric, plan: FramePlan, pred: Side, target: Side) -> Values:
+    """Angles between global rotations, after the Procrustes rotation of the joints if the metric says so."""
+    rows = np.flatnonzero(plan.scored)
+    chosen = list(metric.joints) if metric.joints is not None else slice(None)
+    first, second = (np.asarray(side.rotations, np.float64)[rows][:, chosen] for side in (pred, target))
+    turn = None
+    if metric.align == "procrustes":
+        pair = (np.asarray(side.joints[rows], np.float64) for side in (pred, target))
+        turn = hb_metrics.procrustes_rotation(*pair)
+    return _at(plan, metric.function(first, second, rotation=turn), rows)
+
+
+def _feet(metric: Metric, plan: FramePlan, pred: Side, target: Side) -> Values:
+    """Steps of predicted feet while the true ones stand; a frame's weight is its number of standing vertices."""
+    found = _nothing(plan)
+    for chain in plan.chains:
+        for start in range(0, len(chain) - 1, BLOCK):
+            rows = chain[start : start + BLOCK + 1]
+            first, second = (_as_mesh(np.asarray(side.feet)[rows]) for side in (pred, target))
+            standing = np.asarray(hb_metrics.foot_contacts(second)) & plan.scored[rows[:-1], None]
+            moved = np.zeros(standing.shape)
+            moved[np.asarray(hb_metrics.foot_contacts(second))] = _numpy(metric.function(first, second))
+            count = standing.sum(axis=1)
+            kept = count > 0
+            found.weight[rows[:-1][kept]] = count[kept]
+            found.value[rows[:-1][kept]] = (moved * standing).sum(axis=1)[kept] / count[kept]
+    return found
+
+
+def _as_mesh(feet: FloatArray) -> FloatArray:
+    """The foot vertices at their places in an otherwise empty mesh."""
+    mesh = np.repeat(np.asarray(feet)[:, :1], max(FOOT_VERTICES) + 1, axis=1)
+    mesh[:, list(FOOT_VERTICES)] = feet
+    return mesh
+
+
+def _at(plan: FramePlan, values: Any, rows: IntArray) -> Values:
+    found = _nothing(plan)
+    found.value[rows] = _numpy(values)
+    found.weight[rows] = 1.0
+    return found
+
+
+def _nothing(plan: FramePlan) -> Values:
+    return Values(value=np.full(len(plan), np.nan), weight=np.zeros(len(plan)))
+
+
+def _numpy(values: Any) -> Array:
+    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values, np.float64)
