@@ -242,8 +242,8 @@ def save_checkpoint(system: FeatureSystem, path: Path, card: Mapping[str, Any] |
     Args:
         system: any feature system; its name and options are written into the card.
         path: the new file, ending in `.safetensors`.
-        card: what else made it, as JSON values: `extractor`, `extractor_sha256`, `crop_scale`, the training recipe,
-            seeds, the source's sha256, ...
+        card: what else made it, as JSON values, added to the system's own card: `extractor`, `extractor_sha256`,
+            `crop_scale`, the training recipe, seeds, the source's sha256, ...
 
     Raises:
         UsageError: the path has another ending, or the card is not JSON.
@@ -258,7 +258,7 @@ def save_checkpoint(system: FeatureSystem, path: Path, card: Mapping[str, Any] |
         "crop_scale": inputs.crop_scale,
         "hpsbench": __version__,
     }
-    whole = {**known, **(card or {}), "system": system.name, "options": dict(system.options)}
+    whole = {**system.card, **known, **(card or {}), "system": system.name, "options": dict(system.options)}
     try:
         text = json.dumps({"version": VERSION, "card": whole}, sort_keys=True)
     except TypeError as error:

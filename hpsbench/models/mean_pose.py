@@ -24,6 +24,7 @@ CARD = {
     "parameters": 157,
     "fixed": "nothing",
     "reading": "constant that minimises the mean root-aligned joint error on a training split",
+    "narrow": {"feature_width": 24},
     "checkpoint": ["mean_pose.safetensors"],
 }
 BETA_LIMIT = 3.0

@@ -20,6 +20,7 @@ CARD = {
     "parameters": 3469469,
     "fixed": "regressor, its start and its 3 passes (SPIN models/hmr.py); 26977501 parameters with the ResNet-50",
     "reading": "none",
+    "narrow": {"feature_width": 24, "hidden": 12},
     "checkpoint": ["spin/model_checkpoint.pt"],
     "get": "model_checkpoint.pt of SPIN's data archive (fetch_data.sh of github.com/nkolot/SPIN)",
 }

@@ -21,6 +21,7 @@ CARD = {
     "parameters": 81907360,
     "fixed": "everything, as in TCMR_RELEASE lib/models/tcmr.py",
     "reading": "none",
+    "narrow": {"feature_width": 24, "hidden_size": 8, "attention_width": 6, "regressor_hidden": 12},
     "checkpoint": ["tcmr_demo_model.pth.tar", "tcmr_table4_3dpw_test.pth.tar"],
     "get": "the links in the README of github.com/hongsukchoi/TCMR_RELEASE",
 }

@@ -21,6 +21,7 @@ CARD = {
     "parameters": 21309597,
     "fixed": "generator as in VIBE lib/models/vibe.py with the released configuration: one-way GRU, 2 layers of 1024, residual",
     "reading": "the paper's text says bidirectional; released weights are one-way (option bidirectional, 45439133 parameters)",
+    "narrow": {"feature_width": 24, "hidden_size": 8, "regressor_hidden": 12},
     "checkpoint": ["vibe_model_w_3dpw.pth.tar", "vibe_model_wo_3dpw.pth.tar"],
     "get": "vibe_data.zip of github.com/mkocabas/VIBE (scripts/prepare_data.sh)",
 }
