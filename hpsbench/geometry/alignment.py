@@ -46,15 +46,31 @@ def root_align(points: Any, root_indices: Sequence[int]) -> Any:
     Returns:
         (..., J, 3), same dtype.
     """
-    return points - root_position(points, root_indices)[..., None, :]
+    xp = array_namespace(points)
+    root = root_position(points, root_indices)
+    joints = points.shape[-2]
+    # As rows of 3 J numbers: a broadcast along J would leave inner loops of 3.
+    rows = xp.reshape(points, (*root.shape[:-1], 3 * joints)) - xp.tile(
+        root, (*(1,) * (root.ndim - 1), joints)
+    )
+    return xp.reshape(rows, points.shape)
+
+
+def checked_root(root: Sequence[int], joints: int) -> list[int]:
+    """The indices of root joints as a list, checked.
+
+    Raises:
+        ShapeError: none, or one that is not in 0 ... joints - 1.
+    """
+    chosen = [int(i) for i in root]
+    if not chosen or not all(0 <= i < joints for i in chosen):
+        raise ShapeError(f"root: expected indices of {joints} joints, got {chosen}")
+    return chosen
 
 
 def root_position(points: Any, root_indices: Sequence[int]) -> Any:
     """Mean of the root joints: (..., J, 3) -> (..., 3)."""
-    joints = points.shape[-2]
-    chosen = [int(i) for i in root_indices]
-    if not chosen or not all(0 <= i < joints for i in chosen):
-        raise ShapeError(f"root: expected indices of {joints} joints, got {chosen}")
+    chosen = checked_root(root_indices, points.shape[-2])
     total = points[..., chosen[0], :]
     for i in chosen[1:]:
         total = total + points[..., i, :]
@@ -78,7 +94,7 @@ def fit_similarity(pred: Any, target: Any, *, scaled: bool = True) -> Similarity
     p, p_mean = center(to_columns(xp.reshape(pred, (-1, joints, 3))))
     t, t_mean = center(to_columns(xp.reshape(target, (-1, joints, 3))))
     fit = solve(p, p_mean, t, scaled=scaled)
-    rotation = xp.stack([xp.stack(row, axis=-1) for row in fit.rotation], axis=-2)
+    rotation = xp.permute_dims(fit.rotation, (2, 0, 1))
     moved = xp.matrix_transpose(p_mean)[:, None, :] @ xp.matrix_transpose(rotation)
     translation = xp.matrix_transpose(t_mean) - fit.scale[:, None] * moved[:, 0, :]
     return Similarity(

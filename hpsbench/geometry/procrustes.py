@@ -15,26 +15,29 @@ Sources: Horn 1987 (quaternion matrix), Theobald 2005 (its quartic), Markley 199
 
 from typing import Any, NamedTuple
 
-from array_api_compat import array_namespace, is_torch_array
+from array_api_compat import array_namespace, device, is_torch_array
 
 # Relative size of centred to raw points below which all points are the same point.
 _SAME_POINT = 1e-13
+# Frames that are transposed at once: their cache lines stay in the first-level cache.
+_STRIPE = 256
 _MAX_STEPS = 30
-_STEP = 1e-9
-
-Matrix = list[list[Any]]
+# Every frame takes this many steps; only then it pays to ask whether more are needed.
+_SURE_STEPS = 3
+# Newton doubles its digits: after a step of this size the next would be below rounding.
+_LAST_STEP = 1e-9
 
 
 class Fit(NamedTuple):
     """Rotation and scale of F frames: `scale * rotation @ pred` fits the centred target best.
 
     Attributes:
-        rotation: 3x3 nested list of (F,) arrays.
+        rotation: (3, 3, F).
         scale: (F,); 0 where all points of the prediction are the same (so the fit is the target's mean).
         degenerate: (F,) bool, all points of the prediction are the same point.
     """
 
-    rotation: Matrix
+    rotation: Any
     scale: Any
     degenerate: Any
 
@@ -47,33 +50,35 @@ def work_dtype(array: Any) -> Any:
     return xp.float64
 
 
-def to_columns(points: Any) -> Any:
-    """(F, J, 3) -> (3, J, F), contiguous, in the dtype of `work_dtype`."""
+def is_on_cpu(array: Any) -> bool:
+    """Whether the array lies in the memory of the CPU."""
+    return str(device(array)) == "cpu"
+
+
+def to_columns(points: Any, out: Any = None) -> Any:
+    """(F, J, 3) -> (3, J, F) in the dtype of `work_dtype`, contiguous, or in the first F frames of `out`."""
     xp = array_namespace(points)
     frames, joints, _ = points.shape
-    columns = xp.empty((3, joints, frames), dtype=work_dtype(points), device=points.device)
-    columns[...] = xp.permute_dims(points, (2, 1, 0))
-    return columns
-
-
-def from_columns(columns: Any) -> Any:
-    """(3, J, F) -> (F, J, 3)."""
-    return array_namespace(columns).permute_dims(columns, (2, 1, 0))
+    if out is None:
+        out = xp.empty((3, joints, frames), dtype=work_dtype(points), device=points.device)
+    step = _STRIPE if is_on_cpu(points) else max(frames, 1)
+    for start in range(0, frames, step):
+        stop = min(start + step, frames)
+        out[..., start:stop] = xp.permute_dims(points[start:stop, ...], (2, 1, 0))
+    return out[..., :frames]
 
 
 def center(columns: Any) -> tuple[Any, Any]:
-    """Points about their mean, and the mean: (3, J, F) -> (3, J, F), (3, F)."""
+    """Points about their mean (in place), and the mean: (3, J, F) -> (3, J, F), (3, F)."""
     xp = array_namespace(columns)
     mean = xp.sum(columns, axis=1) / columns.shape[1]
-    return columns - mean[:, None, :], mean
+    columns -= mean[:, None, :]
+    return columns, mean
 
 
 def is_one_point(centered: Any, mean: Any) -> Any:
     """(F,) bool: all points of a frame are the same up to rounding. Arguments as returned by `center`."""
-    xp = array_namespace(centered)
-    spread = _sum_of_squares(xp, centered)
-    size = xp.sum(mean * mean, axis=0) * centered.shape[1]
-    return spread <= size * _SAME_POINT**2
+    return _is_one_point(array_namespace(centered), _squared(centered), mean, centered.shape[1])
 
 
 def solve(pred: Any, pred_mean: Any, target: Any, *, scaled: bool = True) -> Fit:
@@ -86,55 +91,78 @@ def solve(pred: Any, pred_mean: Any, target: Any, *, scaled: bool = True) -> Fit
         scaled: False fixes the scale at 1 (rigid).
     """
     xp = array_namespace(pred, target)
-    b: Matrix = [[xp.sum(target[i] * pred[j], axis=0) for j in range(3)] for i in range(3)]
-    pred_squared, target_squared = _sum_of_squares(xp, pred), _sum_of_squares(xp, target)
-    bound = xp.sqrt(pred_squared * target_squared)
-    norm = xp.sqrt(_column_product(b, 0, 0) + _column_product(b, 1, 1) + _column_product(b, 2, 2))
-    no_signal = norm <= bound * _SAME_POINT
-    safe_norm = xp.where(no_signal, xp.ones_like(norm), norm)
-    b = [[x / safe_norm for x in row] for row in b]
-    rotation, eigenvalue, gaps = _closed_form(xp, b, bound / safe_norm)
-    hard = (gaps < _hard_limit(xp, norm)) | no_signal
+    b = xp.einsum("ijf,kjf->ikf", target, pred)
+    norm = xp.sqrt(_squared(b))
+    tiny = xp.full_like(norm, float(xp.finfo(norm.dtype).smallest_normal))
+    b = b / xp.maximum(norm, tiny)
+    rotation, eigenvalue, gaps = _closed_form(xp, b, tiny)
+    hard = (gaps < _hard_limit(xp, norm)) | (norm < tiny)
     if bool(xp.any(hard)):
         rotation, eigenvalue = _replace_by_svd(xp, b, hard, rotation, eigenvalue)
-    degenerate = is_one_point(pred, pred_mean)
+    spread = _squared(pred)
+    degenerate = _is_one_point(xp, spread, pred_mean, pred.shape[1])
     if not scaled:
         return Fit(rotation, xp.ones_like(norm), degenerate)
-    spread = xp.where(degenerate, xp.ones_like(norm), pred_squared)
-    scale = xp.where(degenerate | no_signal, xp.zeros_like(norm), eigenvalue * norm / spread)
-    return Fit(rotation, scale, degenerate)
+    scale = eigenvalue * norm / xp.maximum(spread, tiny)
+    return Fit(rotation, xp.where(degenerate, xp.zeros_like(scale), scale), degenerate)
 
 
-def rotate(rotation: Matrix, columns: Any, row: int) -> Any:
-    """One coordinate of the rotated points: (3, J, F) -> (J, F)."""
-    r = rotation[row]
-    return r[0] * columns[0] + r[1] * columns[1] + r[2] * columns[2]
+def _squared(columns: Any) -> Any:
+    """Sum of squares per frame: (3, J, F) -> (F,)."""
+    return array_namespace(columns).einsum("ijf,ijf->f", columns, columns)
 
 
-def _sum_of_squares(xp: Any, columns: Any) -> Any:
-    return xp.sum(xp.sum(columns * columns, axis=0), axis=0)
+def _is_one_point(xp: Any, spread: Any, mean: Any, joints: int) -> Any:
+    return spread <= xp.sum(mean * mean, axis=0) * (joints * _SAME_POINT**2)
 
 
-def _closed_form(xp: Any, b: Matrix, bound: Any) -> tuple[Matrix, Any, Any]:
-    """Rotation, largest eigenvalue and z (product of the gaps over 8) for B of Frobenius norm 1."""
-    cofactor = [[_cofactor(b, i, j) for j in range(3)] for i in range(3)]
-    det = b[0][0] * cofactor[0][0] + b[0][1] * cofactor[0][1] + b[0][2] * cofactor[0][2]
-    gram: Matrix = [[_column_product(b, i, j) for j in range(3)] for i in range(3)]
-    diagonal = gram[0][0] * gram[0][0] + gram[1][1] * gram[1][1] + gram[2][2] * gram[2][2]
-    upper = gram[0][1] * gram[0][1] + gram[0][2] * gram[0][2] + gram[1][2] * gram[1][2]
-    eigenvalue = _largest_root(xp, -8 * det, 2 * diagonal + 4 * upper - 1, bound)
+def _closed_form(xp: Any, b: Any, tiny: Any) -> tuple[Any, Any, Any]:
+    """Rotation (3, 3, F), largest eigenvalue and z of frames with B of Frobenius norm 1."""
+    cofactor = _cofactors(xp, b)
+    det = xp.sum(b[0, ...] * cofactor[0, ...], axis=0)
+    gram = _product(xp.permute_dims(b, (1, 0, 2)), b)
+    eigenvalue = _largest_root(xp, -8 * det, 2 * _squared(gram) - 1)
     k = (eigenvalue * eigenvalue - 1) / 2
     z = k * eigenvalue - det
-    inverse = 1 / xp.where(z == 0, xp.ones_like(z), z)
-    head, tail = (k + 1) * inverse, eigenvalue * inverse
-    rotation: Matrix = []
-    for i in range(3):
-        row = []
-        for j in range(3):
-            cubic = b[i][0] * gram[0][j] + b[i][1] * gram[1][j] + b[i][2] * gram[2][j]
-            row.append(head * b[i][j] + tail * cofactor[i][j] - inverse * cubic)
-        rotation.append(row)
+    rotation = (k + 1) * b
+    rotation += eigenvalue * cofactor
+    rotation -= _product(b, gram)
+    rotation /= xp.maximum(z, tiny)
     return rotation, eigenvalue, z
+
+
+def _product(a: Any, b: Any) -> Any:
+    """Matrix product of each frame: (3, 3, F) twice -> (3, 3, F)."""
+    total = a[:, 0, None, :] * b[None, 0, :, :]
+    total += a[:, 1, None, :] * b[None, 1, :, :]
+    total += a[:, 2, None, :] * b[None, 2, :, :]
+    return total
+
+
+def _cofactors(xp: Any, b: Any) -> Any:
+    """Cofactor matrix of each frame: (3, 3, F) -> (3, 3, F)."""
+    wide = xp.concat([b, b[:2, ...]], axis=0)
+    wide = xp.concat([wide, wide[:, :2, :]], axis=1)
+    return wide[1:4, 1:4, :] * wide[2:5, 2:5, :] - wide[1:4, 2:5, :] * wide[2:5, 1:4, :]
+
+
+def _largest_root(xp: Any, c1: Any, c0: Any) -> Any:
+    """Largest root of x^4 - 2 x^2 + c1 x + c0 (all roots real), from above by Newton.
+
+    The start is the bound x^2 = |B|^2 + 2 (s1 s2 + s2 s3 + s3 s1) <= 1 + 2 sqrt(3) |cof B|. The slope is 8 z and falls
+    towards the root: once it is below the limit of z the frame is one for the SVD anyway, so the floor only keeps a
+    step from dividing rounding by nearly nothing.
+    """
+    flat = xp.full_like(c0, _hard_limit(xp, c0))
+    x = xp.sqrt(1 + xp.sqrt(xp.maximum(3 * (1 - c0), xp.zeros_like(c0))))
+    for number in range(1, _MAX_STEPS + 1):
+        squared = x * x
+        slope = xp.maximum(4 * x * (squared - 1) + c1, flat)
+        step = (squared * (squared - 2) + c1 * x + c0) / slope
+        x = x - step
+        if number > _SURE_STEPS and not bool(xp.any(step > _LAST_STEP)):
+            break
+    return x
 
 
 def _hard_limit(xp: Any, like: Any) -> float:
@@ -143,48 +171,13 @@ def _hard_limit(xp: Any, like: Any) -> float:
     return limit
 
 
-def _column_product(b: Matrix, i: int, j: int) -> Any:
-    return b[0][i] * b[0][j] + b[1][i] * b[1][j] + b[2][i] * b[2][j]
-
-
-def _cofactor(b: Matrix, i: int, j: int) -> Any:
-    r, s, c, d = (i + 1) % 3, (i + 2) % 3, (j + 1) % 3, (j + 2) % 3
-    return b[r][c] * b[s][d] - b[r][d] * b[s][c]
-
-
-def _largest_root(xp: Any, c1: Any, c0: Any, bound: Any) -> Any:
-    """Largest root of x^4 - 2 x^2 + c1 x + c0 (all roots real), from above by Newton.
-
-    The slope is 8 z and falls towards the root: where it is below the limit of z already, the frame is one for the
-    SVD and stays where it is (a step would divide rounding by nearly nothing).
-    """
-    x = xp.clip(bound, max=3.0**0.5)
-    flat = 4 * _hard_limit(xp, x)
-    for _ in range(_MAX_STEPS):
-        squared = x * x
-        value = (squared - 2) * squared + c1 * x + c0
-        slope = 4 * x * (squared - 1) + c1
-        steep = slope > flat
-        step = xp.where(steep, value, xp.zeros_like(value)) / xp.where(steep, slope, xp.ones_like(slope))
-        x = x - step
-        if not bool(xp.any(xp.abs(step) > _STEP)):
-            break
-    return x
-
-
-def _replace_by_svd(xp: Any, b: Matrix, hard: Any, rotation: Matrix, eigenvalue: Any) -> tuple[Matrix, Any]:
+def _replace_by_svd(xp: Any, b: Any, hard: Any, rotation: Any, eigenvalue: Any) -> tuple[Any, Any]:
     """The same two results for the frames where `hard` holds, by singular value decomposition."""
     where = xp.nonzero(hard)[0]
-    matrix = xp.stack([xp.stack([x[where] for x in row], axis=-1) for row in b], axis=-2)
-    u, s, vh = xp.linalg.svd(matrix)
+    u, s, vh = xp.linalg.svd(xp.permute_dims(b[:, :, where], (2, 0, 1)))
     sign = xp.where(xp.linalg.det(u @ vh) < 0, -xp.ones_like(s[:, 0]), xp.ones_like(s[:, 0]))
     flipped = xp.concat([u[..., :2], u[..., 2:] * sign[:, None, None]], axis=-1)
-    exact = flipped @ vh
-
-    def merged(fast: Any, values: Any) -> Any:
-        full = xp.zeros_like(fast)
-        full[where] = values
-        return xp.where(hard, full, fast)
-
-    rotation = [[merged(rotation[i][j], exact[:, i, j]) for j in range(3)] for i in range(3)]
-    return rotation, merged(eigenvalue, s[:, 0] + s[:, 1] + sign * s[:, 2])
+    full_rotation, full_eigenvalue = xp.zeros_like(rotation), xp.zeros_like(eigenvalue)
+    full_rotation[:, :, where] = xp.permute_dims(flipped @ vh, (1, 2, 0))
+    full_eigenvalue[where] = s[:, 0] + s[:, 1] + sign * s[:, 2]
+    return xp.where(hard, full_rotation, rotation), xp.where(hard, full_eigenvalue, eigenvalue)

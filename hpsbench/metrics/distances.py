@@ -1,0 +1,147 @@
+"""Point distances in blocks of frames that fit a core's cache, so that no temporary is as long as the track.
+
+Few points a frame (joints) are turned into columns, (3, J, F), where every step is one pass over contiguous frames.
+Many points (meshes) stay as they are.
+"""
+
+import itertools
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace, is_numpy_array
+
+from hpsbench.geometry.procrustes import is_on_cpu, to_columns, work_dtype
+from hpsbench.geometry.units import M_TO_MM
+
+# Points per block: 1,024 frames of 14 joints. A GPU takes many more, because a launch costs more than the memory.
+_BLOCK_CPU = 14 * 1024
+_BLOCK_GPU = 1024 * 6890
+# Meshes worth a second thread.
+_MESHES_PER_THREAD = 64
+_MOST_THREADS = 4
+
+
+def blocks(points: Any, overlap: int = 0) -> Iterator[slice]:
+    """Slices over the frames of (T, N, 3), at least one; neighbours share `overlap` frames."""
+    frames, count, _ = points.shape
+    step = max(1, (_BLOCK_CPU if is_on_cpu(points) else _BLOCK_GPU) // count)
+    for start in range(0, max(frames - overlap, 1), step):
+        yield slice(start, start + step + overlap)
+
+
+def joined(parts: list[Any]) -> Any:
+    """The parts of all blocks, one after the other."""
+    return parts[0] if len(parts) == 1 else array_namespace(parts[0]).concat(parts)
+
+
+def column_difference(pred: Any, target: Any) -> Any:
+    """`pred - target` as columns: (T, J, 3) twice -> (3, J, T)."""
+    xp = array_namespace(pred, target)
+    dtype = work_dtype(pred)
+    return to_columns(xp.astype(pred, dtype) - xp.astype(target, dtype))
+
+
+def column_lengths(columns: Any) -> Any:
+    """Lengths of the vectors: (3, J, T) -> (J, T)."""
+    squares = columns[0, ...] * columns[0, ...]
+    squares += columns[1, ...] * columns[1, ...]
+    squares += columns[2, ...] * columns[2, ...]
+    return array_namespace(columns).sqrt(squares)
+
+
+def mean_length(columns: Any) -> Any:
+    """Mean length of the vectors of each frame: (3, J, T) -> (T,)."""
+    return array_namespace(columns).sum(column_lengths(columns), axis=0) / columns.shape[1]
+
+
+def joint_distances(pred: Any, target: Any) -> Any:
+    """Distance of each joint: (T, J, 3) twice, metres -> (T, J) millimetres."""
+    xp = array_namespace(pred, target)
+    return xp.permute_dims(column_lengths(column_difference(pred, target)), (1, 0)) * M_TO_MM
+
+
+def mean_joint_distance(pred: Any, target: Any, root: Sequence[int] = ()) -> Any:
+    """Mean distance of the joints of each frame.
+
+    Args:
+        pred: (T, J, 3) metres.
+        target: (T, J, 3) metres.
+        root: joints whose mean is taken off both sides first.
+
+    Returns:
+        (T,) millimetres.
+    """
+    parts = []
+    for block in blocks(pred):
+        moved = column_difference(pred[block, ...], target[block, ...])
+        if len(root):
+            offset = moved[:, root[0], :]
+            for i in root[1:]:
+                offset = offset + moved[:, i, :]
+            moved = moved - (offset / len(root))[:, None, :]
+        parts.append(mean_length(moved) * M_TO_MM)
+    return joined(parts)
+
+
+def mean_vertex_distance(pred: Any, target: Any) -> Any:
+    """Mean distance of the vertices of each frame: (T, V, 3) twice, metres -> (T,) millimetres."""
+    if is_numpy_array(pred):
+        return _mesh_distance_numpy(pred, target)
+    xp = array_namespace(pred, target)
+    dtype = work_dtype(pred)
+    parts = []
+    for block in blocks(pred):
+        moved = xp.astype(pred[block, ...], dtype) - xp.astype(target[block, ...], dtype)
+        parts.append(xp.mean(lengths(moved), axis=-1) * M_TO_MM)
+    return joined(parts)
+
+
+def lengths(vectors: Any) -> Any:
+    """Lengths of vectors: (..., 3) -> (...)."""
+    x, y, z = vectors[..., 0], vectors[..., 1], vectors[..., 2]
+    return array_namespace(vectors).sqrt(x * x + y * y + z * z)
+
+
+def _mesh_distance_numpy(pred: Any, target: Any) -> Any:
+    """`mean_vertex_distance` with buffers of one frame that stay in cache, on a few threads."""
+    frames, count, _ = pred.shape
+    total = np.empty(frames)
+    threads = max(1, min(_threads(), frames // _MESHES_PER_THREAD))
+    cuts = [frames * i // threads for i in range(threads + 1)]
+    if threads == 1:
+        _sum_mesh_distances(pred, target, total)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            parts = [slice(a, b) for a, b in itertools.pairwise(cuts)]
+            list(pool.map(lambda part: _sum_mesh_distances(pred[part], target[part], total[part]), parts))
+    return total * (M_TO_MM / count)
+
+
+def _sum_mesh_distances(pred: Any, target: Any, total: Any) -> None:
+    """Sum of the distances of each frame in float64, written into `total` (T,)."""
+    count = pred.shape[1]
+    moved, other = np.empty((count, 3)), np.empty((count, 3))
+    length, ones = np.empty(count), np.ones(count)
+    x, y, z = (moved[:, i] for i in range(3))
+    with np.errstate(invalid="ignore", over="ignore"):
+        for frame in range(pred.shape[0]):
+            np.copyto(moved, pred[frame])
+            np.copyto(other, target[frame])
+            np.subtract(moved, other, out=moved)
+            np.multiply(moved, moved, out=moved)
+            np.add(x, y, out=length)
+            np.add(length, z, out=length)
+            np.sqrt(length, out=length)
+            total[frame] = length @ ones
+
+
+def _threads() -> int:
+    """How many threads arithmetic may use: OMP_NUM_THREADS, else the CPUs of this process, at most four."""
+    wish = os.environ.get("OMP_NUM_THREADS", "")
+    if wish.isdigit():
+        return min(int(wish), _MOST_THREADS)
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    return min(count, _MOST_THREADS)
