@@ -40,7 +40,8 @@ def err() -> "Console":
 class OnProgress(Protocol):
     """What long jobs call as they go: how much is done of how much, and a short note."""
 
-    def __call__(self, done: int, total: int, note: str = "") -> None: ...
+    def __call__(self, done: int, total: int, note: str = "") -> None:
+        """Report progress."""
 
 
 def run(app: typer.Typer) -> NoReturn:
@@ -89,7 +90,9 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[str] = ()) -> None:
+def table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[str] = ()
+) -> None:
     """Print a table to stdout; columns named in `right` are aligned to the right."""
     from rich.markup import escape
     from rich.table import Table

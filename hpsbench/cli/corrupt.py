@@ -1,7 +1,7 @@
 """`hpsbench corrupt`: one more feature set, of corrupted images."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -16,17 +16,25 @@ def register(app: typer.Typer) -> None:
 
 
 def corrupt_command(
-    ratio: Annotated[float, typer.Option("--ratio", help="Share of corrupted frames of a track; 0.33 is one third.")],
+    ratio: Annotated[
+        float, typer.Option("--ratio", help="Share of corrupted frames of a track; 0.33 is one third.")
+    ],
     mode: Annotated[str, typer.Option("--mode", help="What is done: 'hpsbench ls corruptions'.")] = "center",
     consecutive: Annotated[int, typer.Option("--consecutive", min=1, help="Frames of a burst.")] = 1,
-    pattern: Annotated[str, typer.Option("--pattern", help="Where bursts lie: random or regular.")] = "random",
+    pattern: Annotated[
+        str, typer.Option("--pattern", help="Where bursts lie: random or regular.")
+    ] = "random",
     seed: Seed = 0,
     dataset: Annotated[str, typer.Option("--dataset", help="Dataset key.")] = "3dpw",
     root: Root = HERE,
     split: Split = None,
     view: View = None,
-    features: Annotated[str, typer.Option("--features", help="auto, or the extractor of the clean set.")] = "auto",
-    preview: Annotated[Path | None, typer.Option("--preview", help="Write a contact sheet to this picture.")] = None,
+    features: Annotated[
+        str, typer.Option("--features", help="auto, or the extractor of the clean set.")
+    ] = "auto",
+    preview: Annotated[
+        Path | None, typer.Option("--preview", help="Write a contact sheet to this picture.")
+    ] = None,
     device: Device = "auto",
     workers: Workers = 2,
     dry_run: DryRun = False,
@@ -46,7 +54,7 @@ def corrupt_command(
             consecutive=consecutive,
             seed=seed,
             splits=split or ["test"],
-            pattern=room.checked_pattern(pattern),
+            pattern=pattern,
             view=view or get_recipe(dataset).default_view,
             extractor=features,
             device=device,

@@ -19,7 +19,9 @@ def register(app: typer.Typer) -> None:
 def ls_command(
     kind: Annotated[str, typer.Argument(help=", ".join(KINDS))],
     root: Root = HERE,
-    explain: Annotated[str | None, typer.Option("--explain", help="Say in words what this protocol does.")] = None,
+    explain: Annotated[
+        str | None, typer.Option("--explain", help="Say in words what this protocol does.")
+    ] = None,
     recipes: Recipes = None,
     json: AsJson = False,
 ) -> None:
@@ -105,7 +107,9 @@ def _systems(_: Any, __: Any) -> list[dict[str, Any]]:
     rows = []
     for name in list_systems():
         card = read_card(name)
-        rows.append({"system": name, **{key: card.get(key, "") for key in ("paper", "inputs", "window", "predicts")}})
+        rows.append(
+            {"system": name, **{key: card.get(key, "") for key in ("paper", "inputs", "window", "predicts")}}
+        )
     return rows
 
 
@@ -122,7 +126,12 @@ def _training(_: Any, recipes: Any) -> list[dict[str, Any]]:
     names = sorted({path.stem for folder in folders for path in folder.glob("training/[!_]*.toml")})
     documents = {name: _toml("training", f"{name}.toml", extra=recipes) for name in names}
     return [
-        {"recipe": name, "system": d.get("system", ""), "title": d.get("title", ""), "source": d.get("source", "")}
+        {
+            "recipe": name,
+            "system": d.get("system", ""),
+            "title": d.get("title", ""),
+            "source": d.get("source", ""),
+        }
         for name, d in documents.items()
     ]
 

@@ -1,5 +1,6 @@
 """`hpsbench prepare`: raw dataset to clip store, then features for the recipe's default view."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -43,32 +44,65 @@ def prepare_command(
                 progress=bar,
                 recipes=recipes,
             ).to_json_dict()
-        summary["features"] = _extract(key, root, features, summary, device, dry_run, recipes)
-        done.append(summary)
         if not json:
             _show(summary)
+        summary["features"] = _features(key, root, features, summary, device, workers, recipes)
+        if not json:
+            note(_feature_line(summary["features"]))
+        done.append(summary)
     if json:
         emit_json({"dry_run": dry_run, "datasets": done})
 
 
-def _extract(key: str, root: Any, features: str, summary: Any, device: str, dry_run: bool, recipes: Any) -> Any:
-    """Features of the recipe's default view, or why there are none."""
-    from hpsbench.pipeline.extract import extract, plan_features
+def _features(
+    key: str, root: Path, wanted: str, summary: dict[str, Any], device: str, workers: int, recipes: Path | None
+) -> dict[str, Any]:
+    """Extract features for the recipe's default view, or say why there are none."""
+    from hpsbench.pipeline.default_features import choose_features
+    from hpsbench.pipeline.extract import extract
+    from hpsbench.recipes.catalog import get_recipe
 
-    plan = plan_features(key, root, features=features, recipes=recipes, synthetic=summary["synthetic"])
-    if plan.extractor is None or dry_run:
-        return {"set": plan.set_name, "reason": plan.reason}
+    choice = choose_features(get_recipe(key, recipes), root, wanted, synthetic=summary["synthetic"])
+    if choice.extractor is None:
+        return {"features": None, "reason": choice.reason}
+    if summary["dry_run"]:
+        return {"features": f"{choice.extractor}-{choice.view}", "reason": "dry run"}
+    store = Path(summary["store"])
     with progress(f"extract {key}", "frames") as bar:
-        made = extract(key, root, view=plan.view, extractor=plan.extractor, device=device, progress=bar)
-    return made.to_json_dict()
+        job = extract(
+            store, root, view=choice.view, extractor=choice.extractor, device=device, workers=workers, progress=bar
+        )
+    return job.as_dict()
 
 
-def _show(summary: Any) -> None:
-    verb = "would be" if summary.get("dry_run") else "is"
-    note(f"[bold]{summary['dataset']}[/] {verb} at {summary['store']}")
-    table(
-        "clip store",
-        ("split", "sequences", "tracks", "clips", "frames"),
-        [[row[k] for k in ("split", "sequences", "tracks", "clips", "frames")] for row in summary["splits"]],
-        right=("sequences", "tracks", "clips", "frames"),
-    )
+def _feature_line(made: dict[str, Any]) -> str:
+    if made["features"] is None:
+        return f"features: none ({made['reason']})"
+    if made.get("reason"):
+        return f"features: would make {made['features']}"
+    rate = f", {made['images'] / made['seconds']:.0f} images/s" if made["seconds"] and made["images"] else ""
+    return f"features: [bold]{made['features']}[/], {made['frames']} frames{rate}"
+
+
+def _show(summary: dict[str, Any]) -> None:
+    """The store, frames by split, and by view what was kept and what was left out for which reason."""
+    if summary["dry_run"]:
+        note(f"would write [bold]{summary['dataset']}[/] to {summary['store']} from {summary['raw']}")
+    else:
+        kind = "synthetic " if summary["synthetic"] else ""
+        note(f"[bold]{kind}{summary['dataset']}[/]: {summary['store']} ({summary['seconds']:.1f} s)")
+    counts = ("sequences", "tracks", "clips", "frames")
+    rows = [[split["split"], *(split[name] for name in counts)] for split in summary["splits"]]
+    table("clip store", ("split", *counts), rows, right=counts)
+    kept = []
+    for view, splits in summary["views"].items():
+        for split, count in splits.items():
+            reasons = {k: v for k, v in count.items() if k not in ("rows", "kept", "tracks") and v}
+            left_out = ", ".join(f"{reason} {n}" for reason, n in reasons.items())
+            kept.append([view, split, count["rows"], count["kept"], left_out])
+    if kept:
+        table("views", ("view", "split", "frames", "kept", "left out, by reason"), kept, right=("frames", "kept"))
+    for reason, number in summary["skipped"].items():
+        note(f"left out: {number} sequences ({reason})")
+    for line in (*summary["broken"], *summary["notes"]):
+        note(f"[yellow]note:[/] {line}")

@@ -37,4 +37,6 @@ def synth_command(
         return
     verb = "would write" if dry_run else "wrote"
     for done in written:
-        note(f"{verb} synthetic [bold]{done['dataset']}[/] ({size}, seed {seed}): {done['summary']} in {done['folder']}")
+        note(
+            f"{verb} synthetic [bold]{done['dataset']}[/] ({size}, seed {seed}): {done['summary']} in {done['folder']}"
+        )

@@ -75,12 +75,18 @@ class TrainingWindows:
         pose = np.asarray(store.frames["full_pose"][rows], np.float32).reshape(-1, 24, 3)
         self.rotmat = torch.as_tensor(axis_angle_to_rotmat(pose)).float()
         self.betas = torch.as_tensor(np.asarray(store.frames["betas"][rows], np.float32))
-        has = np.asarray(store.frames["has_smpl"][rows]) if "has_smpl" in store.frames else np.ones(len(rows), bool)
+        has = (
+            np.asarray(store.frames["has_smpl"][rows])
+            if "has_smpl" in store.frames
+            else np.ones(len(rows), bool)
+        )
         self.has_smpl = torch.as_tensor(has)
         box = np.asarray(store.views[data.view].bbox_cxcywh[rows])
         keypoints = np.asarray(store.frames["keypoints2d"][rows])
         order = convert_indices(store.frames["keypoints2d"].attrs["joint_set"], "spin49")
-        self.keypoints2d = torch.as_tensor(crop_keypoints(keypoints, box, order, data.crop_scale, data.min_confidence))
+        self.keypoints2d = torch.as_tensor(
+            crop_keypoints(keypoints, box, order, data.crop_scale, data.min_confidence)
+        )
 
     def __len__(self) -> int:
         return len(self.places)
@@ -112,7 +118,9 @@ class TrainingWindows:
             order = order[batch:]
 
 
-def crop_keypoints(keypoints: Array, bbox_cxcywh: Array, order: list[int], scale: float, min_confidence: float) -> Array:
+def crop_keypoints(
+    keypoints: Array, bbox_cxcywh: Array, order: list[int], scale: float, min_confidence: float
+) -> Array:
     """Keypoints of a dataset's set in pixels -> another set in the crop.
 
     Args:

@@ -16,25 +16,26 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor
 
 from hpsbench import __version__
 from hpsbench.bodies.joints import get_joint_set
 from hpsbench.bodies.smpl import Bodies, load_bodies
-from hpsbench.errors import HpsbenchError
-from hpsbench.evaluation.run import choose_features, evaluate
+from hpsbench.errors import HpsbenchError, MissingFeatures
+from hpsbench.evaluation.run import evaluate
 from hpsbench.geometry.cameras import project_crop
 from hpsbench.losses.joints import joints3d_loss, keypoints2d_loss
 from hpsbench.losses.params import pose_loss, shape_loss
+from hpsbench.models._adapter import FeatureSystem
 from hpsbench.models._catalog import get_system
 from hpsbench.models._checkpoints import save_checkpoint
 from hpsbench.models._system import HPSOutput
 from hpsbench.protocols.catalog import get_protocol
 from hpsbench.store.reader import ClipStore, open_store
 from hpsbench.training.batches import Batch, TrainingWindows
-from hpsbench.training.checkpoints import TrainingState, load_state, save_state
+from hpsbench.training.checkpoints import STATE_FILE, TrainingState, load_state, save_state
 from hpsbench.training.config import TrainingRecipe, get_training_recipe, parse_set
-from hpsbench.training.start import load_regressor
+from hpsbench.training.start import start_regressor
 
 LSP_IN_SPIN49 = slice(25, 39)
 
@@ -82,23 +83,105 @@ def train(
         MissingStore, MissingFeatures, MissingBodyModel: what the recipe needs is not under the root.
         TrainingDiverged: a loss became NaN; the batch is saved beside the log.
     """
-    recipe = get_training_recipe(name, sets=sets, extra=recipes)
-    store = open_store(root / "stores" / f"{recipe.data.dataset}.zarr")
-    overrides = {**(recipe.synthetic if store.synthetic else {}), **(recipe.tiny if tiny else {})}
+    job = _job(name, root, sets, features, seed, tiny, recipes)
+    bodies = load_bodies(root, synthetic=job.store.synthetic)
+    job.folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(job.describe(), indent=2, default=str) + "\n"
+    (job.folder / "recipe.json").write_text(text, encoding="utf-8")
+    return _Run(job, bodies, device, root).run(progress)
+
+
+def plan_training(
+    name: str,
+    root: Path,
+    *,
+    sets: tuple[str, ...] = (),
+    features: str | None = None,
+    seed: int = 0,
+    tiny: bool = False,
+    recipes: Path | None = None,
+) -> dict[str, Any]:
+    """What `train` would do with these arguments, touching nothing: recipe, data, windows, steps, folder.
+
+    Raises:
+        MissingStore, MissingFeatures: as for `train`.
+    """
+    job = _job(name, root, sets, features, seed, tiny, recipes)
+    schedule = job.recipe.schedule
+    return {
+        **job.describe(),
+        "windows": len(TrainingWindows(job.store, job.recipe, job.features)),
+        "steps": int(min(schedule.epochs * schedule.iterations_per_epoch, job.recipe.max_steps or math.inf)),
+        "folder": str(job.folder),
+        "resumes": (job.folder / STATE_FILE).is_file(),
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """A recipe with its overrides applied, and the data it meets."""
+
+    recipe: TrainingRecipe
+    store: ClipStore
+    features: str
+    seed: int
+    folder: Path
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "recipe": self.recipe.model_dump(mode="json"),
+            "store": self.store.location,
+            "features": self.features,
+            "seed": self.seed,
+        }
+
+
+def _job(
+    name: str,
+    root: Path,
+    sets: tuple[str, ...],
+    features: str | None,
+    seed: int,
+    tiny: bool,
+    recipes: Path | None,
+) -> _Job:
     typed = dict(map(parse_set, sets))
-    recipe = get_training_recipe(name, overrides={**overrides, **typed}, extra=recipes)
-    features = features or recipe.data.features or choose_features(store, recipe.data.view)
-    bodies = load_bodies(root, synthetic=store.synthetic)
-    folder = root / "runs" / run_id(recipe, store, features, seed)
-    folder.mkdir(parents=True, exist_ok=True)
-    described = {"recipe": recipe.model_dump(mode="json"), "features": features, "seed": seed}
-    (folder / "recipe.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
-    return _Run(recipe, store, features, bodies, folder, seed, device, root).run(progress)
+    recipe = get_training_recipe(name, overrides=typed, extra=recipes)
+    store = open_store(root / "stores" / f"{recipe.data.dataset}.zarr")
+    declared = {**(recipe.synthetic if store.synthetic else {}), **(recipe.tiny if tiny else {})}
+    recipe = get_training_recipe(name, overrides={**declared, **typed}, extra=recipes)
+    chosen = features or recipe.data.features or clean_features(store, recipe.data.view)
+    folder = root / "runs" / run_id(recipe, store, chosen, seed)
+    return _Job(recipe=recipe, store=store, features=chosen, seed=seed, folder=folder)
+
+
+def clean_features(store: ClipStore, view: str) -> str:
+    """The one clean feature set of a view.
+
+    Raises:
+        MissingFeatures: there is none, or there are several and one must be named.
+    """
+    clean = [
+        name
+        for name, found in store.features.items()
+        if found.attrs["view"] == view and not found.attrs["corruption"]
+    ]
+    if len(clean) != 1:
+        found = "several clean feature sets: " + ", ".join(clean) if clean else "no clean feature set"
+        raise MissingFeatures(
+            f"{store.location}: {found} of view {view!r}; name one with --features, "
+            f"or make one with 'hpsbench extract {store.dataset} --view {view}'"
+        )
+    return clean[0]
 
 
 def run_id(recipe: TrainingRecipe, store: ClipStore, features: str, seed: int) -> str:
     """Name of a run: the recipe's name, the seed, and a hash of everything that decides its outcome."""
-    content = [recipe.model_dump(mode="json"), store.attrs["raw_manifest_sha256"], dict(store.features[features].attrs)]
+    content = [
+        recipe.model_dump(mode="json"),
+        store.attrs["raw_manifest_sha256"],
+        dict(store.features[features].attrs),
+    ]
     text = json.dumps([*content, seed, __version__], sort_keys=True, default=str)
     return f"{recipe.name}-s{seed}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 
@@ -118,7 +201,8 @@ def loss_terms(
     return {
         "keypoints2d": weights.keypoints2d
         * keypoints2d_loss(project_crop(pred, camera), batch.keypoints2d.reshape(frames, -1, 3)),
-        "joints3d": weights.joints3d * joints3d_loss(pred[:, LSP_IN_SPIN49], joints3d[:, LSP_IN_SPIN49], has, hips),
+        "joints3d": weights.joints3d
+        * joints3d_loss(pred[:, LSP_IN_SPIN49], joints3d[:, LSP_IN_SPIN49], has, hips),
         "pose": weights.pose * pose_loss(rotmat, batch.rotmat.reshape(frames, 24, 3, 3), has),
         "shape": weights.shape * shape_loss(betas, batch.betas.reshape(frames, 10), has),
     }
@@ -133,25 +217,16 @@ def _present(value: Tensor | None) -> Tensor:
 class _Run:
     """One run: what it needs, and the loop."""
 
-    def __init__(
-        self,
-        recipe: TrainingRecipe,
-        store: ClipStore,
-        features: str,
-        bodies: Bodies,
-        folder: Path,
-        seed: int,
-        device: str,
-        root: Path,
-    ) -> None:
-        self.recipe, self.store, self.features, self.folder, self.seed = recipe, store, features, folder, seed
-        self.root = root
+    def __init__(self, job: _Job, bodies: Bodies, device: str, root: Path) -> None:
+        recipe, store, features, seed = job.recipe, job.store, job.features, job.seed
+        self.recipe, self.store, self.features, self.seed = recipe, store, features, seed
+        self.folder, self.root = job.folder, root
         self.fabric = Fabric(accelerator="auto" if device == "auto" else device.partition(":")[0], devices=1)
         self.windows = TrainingWindows(store, recipe, features)
         torch.manual_seed(seed)
-        self.system: nn.Module = get_system(recipe.system)(**recipe.options)
+        self.system: FeatureSystem = get_system(recipe.system)(**recipe.options)
         if recipe.init.get("regressor") == "extractor":
-            load_regressor(self.system, store.features[features].attrs, root)
+            start_regressor(self.system, store.features[features].attrs["extractor"], root)
         optimiser = torch.optim.Adam(
             self.system.parameters(), lr=recipe.optimiser.lr, weight_decay=recipe.optimiser.weight_decay
         )
@@ -160,6 +235,7 @@ class _Run:
             optimiser, factor=schedule.plateau_factor, patience=schedule.plateau_patience
         )
         self.model, self.optimiser = self.fabric.setup(self.system, optimiser)
+        self.model.mark_forward_method("forward_train")
         self.bodies = bodies.to(self.fabric.device)
         self.state = TrainingState()
         self.total = min(schedule.epochs * schedule.iterations_per_epoch, recipe.max_steps or math.inf)
@@ -185,7 +261,10 @@ class _Run:
         self.model.train()
         sums: dict[str, float] = {}
         batches = self.windows.epoch(
-            batch=schedule.batch, iterations=schedule.iterations_per_epoch, seed=self.seed, epoch=self.state.epoch
+            batch=schedule.batch,
+            iterations=schedule.iterations_per_epoch,
+            seed=self.seed,
+            epoch=self.state.epoch,
         )
         steps = 0
         for batch in batches:
@@ -207,12 +286,14 @@ class _Run:
             joints3d = self.bodies.neutral.spin49(
                 batch.rotmat.reshape(frames, 24, 3, 3), batch.betas.reshape(frames, 10)
             )
-        terms = loss_terms(self.recipe, self.bodies, self.model(batch.features), batch, joints3d)
+        terms = loss_terms(self.recipe, self.bodies, self.model.forward_train(batch), batch, joints3d)
         loss = torch.stack(list(terms.values())).sum()
         if not torch.isfinite(loss):
             path = self.folder / "diverged.pt"
             torch.save({name: getattr(batch, name).cpu() for name in batch.__dataclass_fields__}, path)
-            raise TrainingDiverged(f"step {self.state.step}: the loss is {loss.item()}; the batch is saved in {path}")
+            raise TrainingDiverged(
+                f"step {self.state.step}: the loss is {loss.item()}; the batch is saved in {path}"
+            )
         self.fabric.backward(loss)
         self.optimiser.step()
         self.optimiser.zero_grad()
