@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from hpsbench.errors import ShapeError
 from hpsbench.synth import anatomy
-from hpsbench.synth.body_shape import GENDERS, Gender, body_arrays, drawn_faces, regressor
+from hpsbench.synth.body_shape import GENDERS, Gender, body_arrays, drawn_faces, regressor, template_normals
 from hpsbench.synth.python2_pickle import dumps
 from hpsbench.types import FloatArray, IntArray
 
@@ -49,9 +49,10 @@ class SyntheticBody:
         # Coordinate-major (3, V, ...) so that every step below runs over whole rows of memory.
         self._template = np.ascontiguousarray(arrays.v_template[chosen].T, np.float32)
         self._shape = np.ascontiguousarray(arrays.shapedirs[chosen].transpose(1, 0, 2), np.float32)
-        pose = arrays.posedirs[chosen].transpose(2, 1, 0).reshape(anatomy.POSE_FEATURES, -1)
-        self._pose = np.ascontiguousarray(pose, np.float32)
+        pose = arrays.posedirs[chosen].transpose(1, 0, 2).reshape(-1, anatomy.POSE_FEATURES)
+        self._pose = sparse.csr_array(pose.astype(np.float32))  # nine out of ten are zero
         self._weights = np.ascontiguousarray(arrays.weights[chosen].T, np.float32)
+        self._normals = np.ascontiguousarray(template_normals()[chosen].T, np.float32)
         self._joint_template = arrays.J_regressor @ arrays.v_template
         self._joint_shape = np.einsum("jv,vck->jck", arrays.J_regressor, arrays.shapedirs)
 
@@ -83,6 +84,24 @@ class SyntheticBody:
         Raises:
             ShapeError: `full_pose` or `betas` have another shape.
         """
+        vertices, _, joints = self._posed(full_pose, betas, transl, lit=False)
+        return vertices, joints
+
+    def pose_lit(
+        self, full_pose: FloatArray, betas: FloatArray, transl: FloatArray | None = None
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """As `pose`, for drawing.
+
+        Returns:
+            vertices (T, V, 3), joints (T, 24, 3), and (T, V, 3) normals of the smooth skin of all 6890 vertices, about
+            of unit length, whatever the level of detail.
+        """
+        vertices, normals, joints = self._posed(full_pose, betas, transl, lit=True)
+        return vertices, joints, normals
+
+    def _posed(
+        self, full_pose: FloatArray, betas: FloatArray, transl: FloatArray | None, *, lit: bool
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
         rotmat = _rotmats(full_pose)
         if np.shape(betas) != (anatomy.BETAS,):
             raise ShapeError(f"betas: expected (10,), got {np.shape(betas)}; a track has one shape")
@@ -95,19 +114,32 @@ class SyntheticBody:
         bones = np.concatenate([turned, shift[..., None]], axis=-1).astype(np.float32).reshape(-1, 24, 12)
         shaped = self._template + self._shape @ np.asarray(betas, dtype=np.float32)
         vertices = np.empty((len(rotmat), len(self.vertex_ids), 3), dtype=np.float32)
+        normals = np.empty_like(vertices if lit else vertices[:0])
         for first in range(0, len(rotmat), _FRAMES_AT_ONCE):
             part = slice(first, first + _FRAMES_AT_ONCE)
-            self._skin(shaped, features[part], bones[part], vertices[part])
-        return vertices, posed.astype(np.float32)
+            self._skin(shaped, features[part], bones[part], vertices[part], normals[part])
+        return vertices, normals, posed.astype(np.float32)
 
-    def _skin(self, shaped: FloatArray, features: FloatArray, bones: FloatArray, out: FloatArray) -> None:
-        """Fill `out` (t, V, 3) from the shaped template (3, V), pose features (t, 207) and bones (t, 24, 12)."""
-        skin = (features @ self._pose).reshape(len(features), 3, -1)
-        skin += shaped
+    def _skin(
+        self,
+        shaped: FloatArray,
+        features: FloatArray,
+        bones: FloatArray,
+        out: FloatArray,
+        normals: FloatArray,
+    ) -> None:
+        """Fill `out` (t, V, 3) from the shaped template (3, V), pose features (t, 207) and bones (t, 24, 12).
+
+        `normals` (t, V, 3) is filled too if it is not empty.
+        """
+        skin = (self._pose @ features.T).T.reshape(len(features), 3, -1) + shaped
         blended = np.matmul(bones.transpose(0, 2, 1), self._weights)
         for axis in range(3):
             m = blended[:, 4 * axis : 4 * axis + 4]
             out[..., axis] = m[:, 0] * skin[:, 0] + m[:, 1] * skin[:, 1] + m[:, 2] * skin[:, 2] + m[:, 3]
+            if len(normals):
+                n = self._normals
+                normals[..., axis] = m[:, 0] * n[0] + m[:, 1] * n[1] + m[:, 2] * n[2]
 
 
 def _rotmats(full_pose: FloatArray) -> FloatArray:
@@ -130,11 +162,25 @@ def forward_kinematics(rotmat: FloatArray, rest_joints: FloatArray) -> tuple[Flo
     turned = np.empty_like(rotmat)
     posed = np.empty((*rotmat.shape[:2], 3))
     turned[:, 0], posed[:, 0] = rotmat[:, 0], rest_joints[0]
-    for joint in range(1, rotmat.shape[1]):
-        parent = anatomy.PARENTS[joint]
-        turned[:, joint] = turned[:, parent] @ rotmat[:, joint]
-        posed[:, joint] = posed[:, parent] + turned[:, parent] @ (rest_joints[joint] - rest_joints[parent])
+    for joints, parents in _GENERATIONS:
+        turned[:, joints] = turned[:, parents] @ rotmat[:, joints]
+        bone = (rest_joints[joints] - rest_joints[parents])[..., None]
+        posed[:, joints] = posed[:, parents] + (turned[:, parents] @ bone)[..., 0]
     return turned, posed
+
+
+def _generations() -> list[tuple[list[int], list[int]]]:
+    """Joints by distance from the root, with their parents."""
+    made: list[tuple[list[int], list[int]]] = []
+    last = [0]
+    while last:
+        joints = [j for j, parent in enumerate(anatomy.PARENTS) if parent in last]
+        made.append((joints, [anatomy.PARENTS[j] for j in joints]))
+        last = joints
+    return made[:-1]
+
+
+_GENERATIONS = _generations()
 
 
 @functools.cache
@@ -161,7 +207,7 @@ def write_body_models(root: Path) -> Path:
     (folder / "neutral_smpl_with_cocoplus_reg.pkl").write_bytes(dumps(cocoplus))
     np.save(folder / "J_regressor_h36m.npy", regressor("h36m17"))
     np.save(folder / "J_regressor_extra.npy", regressor("extra9"))
-    np.savez(folder / "smpl_mean_params.npz", **mean_parameters())
+    np.savez(folder / "smpl_mean_params.npz", **mean_parameters())  # type: ignore[arg-type]
     (folder / "README.txt").write_text(_README, encoding="utf-8")
     return folder
 

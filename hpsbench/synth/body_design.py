@@ -14,11 +14,11 @@ from scipy.spatial import cKDTree
 
 from hpsbench.synth import anatomy
 from hpsbench.synth.body_mesh import Thinner, even_out, flip_edges, project, surface_net, vertex_normals
-from hpsbench.types import FloatArray, IntArray
+from hpsbench.types import Array, FloatArray, IntArray
 
 GRID_STEP = 0.005
 COORDINATE_STEP = 2.0**-14  # the template's coordinates are whole multiples, 0.06 mm
-DRAWN_VERTICES = (2600, 1150)  # of the thinner face lists that the renderer draws
+DRAWN_VERTICES = (2000, 1000)  # of the thinner face lists that the renderer draws
 
 Point = tuple[float, float, float]
 
@@ -160,7 +160,7 @@ def figure_distance(points: FloatArray) -> FloatArray:
             continue
         near = ((points > low - margin) & (points < high + margin)).all(1)
         total[near] = _merge(total[near], solid.distance(points[near]), solid.blend)
-    return np.maximum(total, anatomy.FLOOR - points[:, 1])
+    return np.asarray(np.maximum(total, anatomy.FLOOR - points[:, 1]))
 
 
 def _sample_grid() -> tuple[FloatArray, FloatArray]:
@@ -254,12 +254,12 @@ def regressor_row(vertices: FloatArray, normals: FloatArray, centre: FloatArray)
 
 def make_regressors(vertices: FloatArray, normals: FloatArray) -> dict[str, FloatArray]:
     """Name -> (rows, 6890) of every regressor in `anatomy.REGRESSOR_ROWS`."""
-    made = {}
+    made: dict[str, FloatArray] = {}
     for name, points in anatomy.REGRESSOR_ROWS.items():
         rows = []
         for point in points:
+            row: FloatArray = np.zeros(len(vertices))
             if point in anatomy.LANDMARK_IDS:
-                row = np.zeros(len(vertices))
                 row[anatomy.LANDMARK_IDS[point]] = 1.0
             else:
                 row = regressor_row(vertices, normals, anatomy.regressor_point(point))
@@ -273,11 +273,13 @@ def pack(folder: Path) -> Path:
     vertices, faces = renumber(*make_mesh())
     whole = np.round(vertices / COORDINATE_STEP).astype(np.int16)
     vertices = whole * COORDINATE_STEP
-    content: dict[str, np.ndarray] = {"vertices": whole, "faces": faces.astype(np.uint16)}  # type: ignore[type-arg]
+    content: dict[str, Array] = {"vertices": whole, "faces": faces.astype(np.uint16)}
     points, thin, kept = vertices, faces, np.arange(len(vertices))
     for level, count in enumerate(DRAWN_VERTICES):
         thinner = Thinner(points, thin, np.sqrt(wanted_edge(points)), half_edge=True)
         points, thin, chosen = thinner.run(count)
+        for _ in range(6):
+            thin = flip_edges(points, thin)
         kept = kept[chosen]
         content[f"drawn_faces_{level}"] = kept[thin].astype(np.uint16)
     for name, matrix in make_regressors(vertices, vertex_normals(vertices, faces)).items():

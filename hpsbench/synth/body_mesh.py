@@ -7,7 +7,6 @@ import heapq
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hpsbench.types import FloatArray, IntArray
 
@@ -90,7 +89,7 @@ def vertex_normals(vertices: FloatArray, faces: IntArray) -> FloatArray:
     total = np.zeros_like(vertices)
     for k in range(3):
         np.add.at(total, faces[:, k], normal)
-    return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)
+    return np.asarray(total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12))
 
 
 class Thinner:
@@ -120,9 +119,10 @@ class Thinner:
         heapq.heapify(self.heap)
         self.alive = len(vertices)
 
-    def _costs(self, edges: NDArray[np.intp]) -> FloatArray:
+    def _costs(self, edges: IntArray) -> FloatArray:
         a, b = edges[:, 0], edges[:, 1]
-        return np.linalg.norm(self.points[a] - self.points[b], axis=1) / (self.size[a] + self.size[b])
+        length = np.linalg.norm(self.points[a] - self.points[b], axis=1)
+        return np.asarray(length / (self.size[a] + self.size[b]))
 
     def run(self, count: int) -> tuple[FloatArray, IntArray, IntArray]:
         """Thin to `count` vertices.

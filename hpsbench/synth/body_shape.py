@@ -66,7 +66,7 @@ def regressor(name: str) -> FloatArray:
     matrix = np.zeros((len(anatomy.REGRESSOR_ROWS[name]), anatomy.VERTICES))
     with np.load(_TEMPLATE) as file:
         matrix[file[f"{name}_row"], file[f"{name}_column"]] = file[f"{name}_share"]
-    return matrix / matrix.sum(1, keepdims=True)
+    return np.asarray(matrix / matrix.sum(1, keepdims=True))
 
 
 @functools.cache
@@ -78,7 +78,7 @@ def template_normals() -> FloatArray:
     total = np.zeros_like(vertices)
     for k in range(3):
         np.add.at(total, faces[:, k], normal)
-    return total / np.linalg.norm(total, axis=1, keepdims=True)
+    return np.asarray(total / np.linalg.norm(total, axis=1, keepdims=True))
 
 
 def ramp(value: FloatArray, low: float, high: float) -> FloatArray:
@@ -104,7 +104,7 @@ def skin_weights() -> FloatArray:
         _share_arm(weights, name, side, arm * np.where(x > 0, name == "left", name == "right"))
     weakest = np.sort(weights, axis=1)[:, -4:-3]
     weights[weights < weakest] = 0
-    return weights / weights.sum(1, keepdims=True)
+    return np.asarray(weights / weights.sum(1, keepdims=True))
 
 
 def _share_spine(weights: FloatArray, y: FloatArray, z: FloatArray, share: FloatArray) -> None:
@@ -184,7 +184,7 @@ _GENDER_BETAS = {
 def gender_template(gender: Gender) -> FloatArray:
     """(6890, 3) rest skin of a gender."""
     points = template()[0]
-    moved = points + shape_directions() @ np.array(_GENDER_BETAS[gender])
+    moved = np.asarray(points + shape_directions() @ np.array(_GENDER_BETAS[gender]))
     if gender == "female":
         x, y, z = points.T
         round_x = ramp(np.abs(np.abs(x) - 0.068), 0.07, 0.0)

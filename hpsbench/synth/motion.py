@@ -53,7 +53,7 @@ class Motion:
     @property
     def root(self) -> FloatArray:
         """(T, 3) position of the root joint."""
-        return self.transl + self.rest_joints[0]
+        return np.asarray(self.transl + self.rest_joints[0])
 
     def z_up(self) -> "Motion":
         """The same motion in a world whose z axis points up (as AMASS has it): x stays, y becomes z."""

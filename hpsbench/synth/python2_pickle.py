@@ -19,8 +19,11 @@ _OLD_MODULES = {
 }
 
 
-class _Python2Pickler(pickle._Pickler):  # type: ignore[name-defined,misc]  # the C one can't be changed
-    dispatch: ClassVar[dict[type, Any]] = dict(pickle._Pickler.dispatch)  # type: ignore[attr-defined]
+_PurePickler: Any = vars(pickle)["_Pickler"]  # the C one can't be changed
+
+
+class _Python2Pickler(_PurePickler):  # type: ignore[misc]
+    dispatch: ClassVar[dict[type, Any]] = dict(_PurePickler.dispatch)
 
     def save_bytes(self, value: bytes) -> None:
         """Write a byte string with the opcodes of Python 2's `str`."""
