@@ -33,6 +33,7 @@ CARD = {
     ],
     "checkpoint": ["mpsnet_model_best.pth.tar"],
     "get": "the links in the README of github.com/MPS-Net/MPS-Net_release",
+    "narrow": {"feature_width": 24, "hidden_size": 10, "attention_width": 6, "regressor_hidden": 12},
 }
 RELEASED_GROUP = 8
 """Windows of one track that the released evaluation feeds, and so mixes, at once."""
@@ -207,7 +208,7 @@ class MpsNet(FeatureSystem):
         """
         if self.batch_mixing == "released":
             encoded = torch.cat(
-                [self.nonlocalblock(group, "released") for group in features.split(RELEASED_GROUP)]
+                [self.nonlocalblock(group, "released") for group in torch.split(features, RELEASED_GROUP)]
             )
         else:
             encoded = self.nonlocalblock(features)

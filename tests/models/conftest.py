@@ -1,6 +1,7 @@
 """Weights by a rule from names and shapes, and checkpoints in the released layouts."""
 
 import json
+import os
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 STATE_DICTS = Path(__file__).parent / "state_dicts"
+EXPECTED = Path(__file__).parent / "expected"
 INTEGERS = ("num_batches_tracked", "faces_tensor", "parents", "extra_joints_idxs")
 
 
@@ -83,3 +85,34 @@ def features() -> Callable[..., Tensor]:
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def outputs_stay() -> Callable[[str, Mapping[str, Tensor]], None]:
+    """Compare tensors with those stored under a case's name: shape, mean and some values of each.
+
+    A change on purpose: run the test once with `HPSBENCH_WRITE_EXPECTED=1`, and say why in the commit.
+    """
+
+    def check(case: str, tensors: Mapping[str, Tensor]) -> None:
+        found = {name: _digest(value) for name, value in tensors.items()}
+        path = EXPECTED / f"{case}.json"
+        if os.environ.get("HPSBENCH_WRITE_EXPECTED"):
+            path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        expected = json.loads(path.read_text(encoding="utf-8"))
+        assert list(found) == list(expected)
+        for name, values in expected.items():
+            assert found[name]["shape"] == values["shape"], name
+            assert found[name]["mean"] == pytest.approx(values["mean"], abs=1e-6), name
+            assert found[name]["some"] == pytest.approx(values["some"], abs=1e-5), name
+
+    return check
+
+
+def _digest(value: Tensor) -> dict[str, Any]:
+    flat = value.detach().double().flatten()
+    return {
+        "shape": list(value.shape),
+        "mean": float(flat.mean()),
+        "some": flat[:: max(len(flat) // 12, 1)].tolist(),
+    }
