@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from hpsbench.errors import CheckpointMismatch, MissingCheckpoint, UnknownName
 from hpsbench.features import embedded
@@ -138,7 +138,7 @@ class NetworkExtractor:
 
 
 def fold_batch_norms(network: nn.Module) -> nn.Module:
-    """Fold every `BatchNorm2d` into the convolution that stands right before it (eval mode only); in place.
+    """Fold batch norms into the convolution or linear layer that stands right before them (eval mode only); in place.
 
     Modules are paired in the order of their definition, which for the encoders here is the order of their use.
     """
@@ -147,7 +147,11 @@ def fold_batch_norms(network: nn.Module) -> nn.Module:
         for (name, conv), (bn_name, norm) in pairwise(children):
             if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
                 setattr(parent, name, fuse_conv_bn_eval(conv, norm))
-                setattr(parent, bn_name, nn.Identity())
+            elif isinstance(conv, nn.Linear) and isinstance(norm, nn.BatchNorm1d):
+                setattr(parent, name, fuse_linear_bn_eval(conv, norm))
+            else:
+                continue
+            setattr(parent, bn_name, nn.Identity())
     return network
 
 

@@ -18,10 +18,10 @@ SIZE = 112  # side of the input in pixels
 DIM = 2048
 BATCH = 32  # crops per network call
 
-_STEM = 24
-_STAGES = ((48, 1), (96, 2), (192, 2))  # channels, residual blocks; every stage halves the side
+_STEM = 16
+_STAGES = ((32, 1), (64, 2), (160, 2))  # channels, residual blocks; every stage halves the side
 _SPREAD = 512  # channels before the spatial pooling
-_POOLED = 1024
+_PATTERNS = 2  # weighings of the grid per channel
 _GRID = SIZE // 16
 
 
@@ -56,12 +56,24 @@ class Stage(nn.Module):
         return y
 
 
+class GridPool(nn.Module):
+    """Weighted sums of each channel over the grid, with learned weights: an average pool that knows where things are."""
+
+    def __init__(self, width: int, grid: int, patterns: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(patterns, grid * grid, width) / grid)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, g, g) -> (B, patterns * C)."""
+        cells = x.permute(0, 2, 3, 1).flatten(1, 2)
+        return torch.cat([(cells * weight).sum(dim=1) for weight in self.weight], dim=1)
+
+
 class EmbeddedEncoder(nn.Module):
     """A compact residual CNN whose pooling keeps where things are.
 
-    The 7x7 grid is not averaged: each channel is weighed by two learned 7x7 patterns (a global depth-wise
-    convolution), because the SPIN regressor behind it is linear and body pose is a matter of places. Output: 2048
-    numbers, none negative, as a ReLU-ed and pooled backbone gives.
+    The 7x7 grid is not averaged but weighed by learned patterns, because the SPIN regressor behind it is linear and
+    body pose is a matter of places. Output: 2048 numbers, none negative, as a ReLU-ed and pooled backbone gives.
     """
 
     def __init__(self) -> None:
@@ -74,12 +86,12 @@ class EmbeddedEncoder(nn.Module):
         )
         self.spread = nn.Conv2d(widths[-1], _SPREAD, 1, bias=False)
         self.spread_bn = nn.BatchNorm2d(_SPREAD)
-        self.pool = nn.Conv2d(_SPREAD, _POOLED, _GRID, groups=_SPREAD, bias=False)
-        self.pool_bn = nn.BatchNorm2d(_POOLED)
-        self.out = nn.Conv2d(_POOLED, DIM, 1, bias=False)
-        self.out_bn = nn.BatchNorm2d(DIM)
+        self.pool = GridPool(_SPREAD, _GRID, _PATTERNS)
+        self.pool_bn = nn.BatchNorm1d(_PATTERNS * _SPREAD)
+        self.out = nn.Linear(_PATTERNS * _SPREAD, DIM, bias=False)
+        self.out_bn = nn.BatchNorm1d(DIM)
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):
+            if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
 
     def forward(self, images: Tensor) -> Tensor:
@@ -87,4 +99,4 @@ class EmbeddedEncoder(nn.Module):
         x = self.stages(torch.relu(self.bn(self.conv(images))))
         x = torch.relu(self.spread_bn(self.spread(x)))
         x = torch.relu(self.pool_bn(self.pool(x)))
-        return torch.relu(self.out_bn(self.out(x))).flatten(1)
+        return torch.relu(self.out_bn(self.out(x)))

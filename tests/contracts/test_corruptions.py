@@ -15,6 +15,7 @@ def test_a_plan_repeats_and_has_a_row_a_frame(name: str) -> None:
     assert corruption.name == name
     plan = corruption.plan(BOXES, np.random.default_rng(5))
     assert plan.shape[0] == len(BOXES)
+    assert plan.shape[1] == len(corruption.columns)
     assert plan.dtype == np.int64
     np.testing.assert_array_equal(plan, corruption.plan(BOXES, np.random.default_rng(5)))
     assert corruption.plan(BOXES[:0], np.random.default_rng(5)).shape == (0, plan.shape[1])

@@ -1,0 +1,315 @@
+"""`extract`: the CNN features of one view of a store, written as one feature set; resumable chunk by chunk."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpsbench.errors import BadData, FeatureMismatch, MissingCheckpoint, MissingRawFiles, UsageError
+from hpsbench.features.backbones import (
+    SPIN_CHECKPOINT,
+    Extractor,
+    choose_device,
+    choose_extractor,
+    describe,
+    get_extractor,
+)
+from hpsbench.features.batches import compute_features
+from hpsbench.features.images import DECODER, crop, decode
+from hpsbench.pipeline.runs import record_run
+from hpsbench.pipeline.work import Progress, lock
+from hpsbench.recipes.access import find_raw
+from hpsbench.recipes.catalog import get_recipe
+from hpsbench.store.feature_sets import FeatureSetWriter
+from hpsbench.store.reader import ClipStore, open_store
+from hpsbench.types import BoolArray, FloatArray, IntArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureJob:
+    """What `extract` or `corrupt` will do, or did.
+
+    Attributes:
+        store: folder of the store.
+        features: name of the feature set.
+        extractor: its name.
+        view: whose rows and boxes.
+        frames: rows of the set.
+        images: crops that go through the network.
+        gigabytes: size of the set on disk.
+        done: frames that were there before.
+        seconds: it took; None for a plan.
+        corruption: its settings and counts, None for clean features.
+    """
+
+    store: str
+    features: str
+    extractor: str
+    view: str
+    frames: int
+    images: int
+    gigabytes: float
+    done: int
+    seconds: float | None = None
+    corruption: Mapping[str, Any] | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {slot: getattr(self, slot) for slot in self.__slots__}
+
+
+class Frames:
+    """Finds the image, box and crop of a store's rows.
+
+    Args:
+        store: an open store.
+        raw: folder of the raw dataset, to which the clips' `image_source` is relative.
+        view: name of the view whose boxes are used.
+    """
+
+    def __init__(self, store: ClipStore, raw: Path, view: str) -> None:
+        self.raw, self.store = raw, store
+        self.crop_scale = float(store.views[view].attrs["crop_scale"])
+        self._boxes = store.views[view].bbox_cxcywh
+        self._frame_id = np.asarray(store.frames["frame_id"][:])
+        clips = store.clips
+        self._starts = clips["start"].to_numpy()
+        self._sources = clips["image_source"].tolist()
+
+    def path(self, row: int) -> Path:
+        """The image file of a row.
+
+        Raises:
+            MissingRawFiles: the dataset gives no image for this row.
+            BadData: the image is a frame inside a video, which is not read.
+        """
+        source = self._sources[int(np.searchsorted(self._starts, row, side="right")) - 1]
+        if not isinstance(source, str) or not source:
+            raise MissingRawFiles(
+                f"{self.store.location}: row {row} has no image, so it can have no features"
+            )
+        name = source.format(frame_id=int(self._frame_id[row]))
+        if "#" in name:
+            raise BadData(
+                f"{self.raw / name}: frames inside videos are not read; extract them as JPEG files next to the video"
+            )
+        return self.raw / name
+
+    def box(self, row: int) -> FloatArray:
+        """(4,) the view's box of a row."""
+        box: FloatArray = self._boxes[row]
+        return box
+
+    def crop(
+        self, row: int, size: int, change: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None
+    ) -> Any:
+        """(size, size, 3) uint8 crop of a row; `change` is applied to the whole frame before it is cropped."""
+        path = self.path(row)
+        image = decode(path)
+        try:
+            return crop(image if change is None else change(image), self.box(row), self.crop_scale, size)
+        except BadData as error:
+            raise BadData(f"{path} (row {row}): {error}") from error
+
+
+def extract(
+    store_path: Path,
+    root: Path,
+    *,
+    view: str,
+    extractor: str = "auto",
+    splits: Sequence[str] | None = None,
+    device: str = "auto",
+    workers: int = 1,
+    limit: int | None = None,
+    raw: Path | None = None,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> FeatureJob:
+    """Compute the features of every kept row of a view and write them as the feature set `<extractor>-<view>`.
+
+    A chunk of 1,024 rows is one work item; a chunk that is on disk is not made again, and the bytes don't depend on
+    interruptions or `workers`.
+
+    Args:
+        store_path: folder of a complete clip store.
+        root: data root, where checkpoints and raw data lie.
+        view: whose rows, boxes and crop scale.
+        extractor: a name, or "auto" (see `choose_extractor`).
+        splits: only these; None: all.
+        device: auto, cpu or cuda[:N].
+        workers: threads for decoding, and for the network on a CPU.
+        limit: only the first so many rows, into a set of its own name that says so; for trying.
+        raw: folder of the raw dataset; None: found under `root`.
+        dry_run: only plan.
+        progress: called as (frames done, frames, note with the speed).
+
+    Raises:
+        MissingCheckpoint: no extractor can be used; says what to fetch.
+        MissingRawFiles, BrokenFile: an image is missing or is not a JPEG; named.
+        FeatureMismatch: the synthetic encoder was asked for on real data.
+        ResumeMismatch: a set of this name was made in another way.
+        UnknownName: no such view or split.
+    """
+    store = open_store(store_path)
+    network = load_extractor(store, root, extractor, device, dry_run=dry_run)
+    name = f"{network.name}-{view}" + (f"-first{limit}" if limit else "")
+    rows = rows_of(store, view, splits)[:limit]
+    frames = Frames(store, raw or raw_folder(store, root), view)
+    attrs = {**attributes(network, view, frames.crop_scale, splits, limit), "corruption": None}
+    found = name in store.features or name in store.incomplete_features
+    if dry_run and not found:
+        return plan(store, network, view, name, rows, images=len(rows))
+    writer = FeatureSetWriter.create(store_path, name, rows=rows, dim=network.dim, attrs=attrs)
+    todo = sum(len(writer.rows_of(chunk)) for chunk in writer.open_chunks())
+    if dry_run:
+        return plan(store, network, view, name, rows, images=todo, done=len(rows) - todo)
+    with job_of(root, store, "extract", name, device=network.device, workers=workers) as record:
+        report = Speed(progress, todo, len(rows))
+        for chunk in list(writer.open_chunks()):
+            own = writer.rows_of(chunk)
+            load = _loader(frames, own, network.size)
+            writer.write(chunk, compute_features(network, load, len(own), workers=workers, on_batch=report))
+        writer.finish()
+        done = len(rows) - todo
+        job = plan(store, network, view, name, rows, images=todo, done=done, seconds=report.seconds)
+        record["result"] = job.as_dict()
+    return job
+
+
+@contextmanager
+def job_of(root: Path, store: ClipStore, verb: str, name: str, **arguments: Any) -> Iterator[dict[str, Any]]:
+    """Record the run, and keep other processes from the same feature set."""
+    arguments = {"store": store.location, "features": name, **arguments}
+    with lock(root, f"{store.path.stem}-{name}"), record_run(root, verb, arguments) as record:
+        yield record
+
+
+def _loader(frames: Frames, rows: IntArray, size: int) -> Callable[[int], NDArray[np.uint8]]:
+    def load(number: int) -> NDArray[np.uint8]:
+        cut: NDArray[np.uint8] = frames.crop(int(rows[number]), size)
+        return cut
+
+    return load
+
+
+class Speed:
+    """Turns finished batches into progress calls with frames per second and the time left."""
+
+    def __init__(self, progress: Progress | None, todo: int, total: int) -> None:
+        self._progress, self._todo, self._total = progress, todo, total
+        self._done, self._begun = 0, time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Since the start."""
+        return time.monotonic() - self._begun
+
+    def __call__(self, frames: int) -> None:
+        """`frames` more are done."""
+        self._done += frames
+        if self._progress:
+            speed = self._done / max(self.seconds, 1e-9)
+            left = (self._todo - self._done) / max(speed, 1e-9)
+            note = f"{speed:.0f} frames/s, {left:.0f} s left"
+            self._progress(self._total - self._todo + self._done, self._total, note)
+
+
+def load_extractor(
+    store: ClipStore, root: Path, name: str, device: str, *, dry_run: bool = False
+) -> Extractor:
+    """The extractor for a store, by name or "auto".
+
+    Raises:
+        MissingCheckpoint: "auto" finds none, or the named one lacks its weights.
+        FeatureMismatch: a synthetic encoder on real data.
+    """
+    if name == "auto":
+        chosen = choose_extractor(root, synthetic=store.synthetic)
+        if chosen is None:
+            raise MissingCheckpoint(
+                f"{store.location} is real data and SPIN's image encoder is not there: get model_checkpoint.pt with "
+                f"SPIN's fetch_data.sh (github.com/nkolot/SPIN) and put it at {root / SPIN_CHECKPOINT}"
+            )
+        name = chosen
+    network = get_extractor(name, root, "cpu" if dry_run else choose_device(device))
+    if network.synthetic and not store.synthetic:
+        raise FeatureMismatch(
+            f"extractor {name!r} was trained on synthetic images and {store.location} is real data; "
+            "use 'spin', or synthetic data"
+        )
+    return network
+
+
+def raw_folder(store: ClipStore, root: Path) -> Path:
+    """Folder of the raw dataset that a store was made from.
+
+    Raises:
+        MissingRawFiles: it is not there; the message says where it was looked for.
+    """
+    return find_raw(get_recipe(store.dataset), root).path
+
+
+def rows_of(store: ClipStore, view: str, splits: Sequence[str] | None) -> IntArray:
+    """(M,) rows that a view keeps in some splits, increasing.
+
+    Raises:
+        UnknownName: no such view or split.
+        UsageError: the view keeps none of them.
+    """
+    chosen: BoolArray = np.zeros(len(store), bool)
+    for split in splits if splits else [None]:
+        for track in store.tracks(split):
+            chosen[track.rows] = True
+    rows: IntArray = np.flatnonzero(chosen & store.views[view].keep)
+    if len(rows) == 0:
+        raise UsageError(
+            f"{store.location}: view {view!r} keeps no row of {', '.join(splits or ['any split'])}"
+        )
+    return rows
+
+
+def attributes(
+    network: Extractor, view: str, crop_scale: float, splits: Sequence[str] | None, limit: int | None
+) -> dict[str, Any]:
+    """What a feature set says of itself, the corruption apart; nothing that depends on how it was run."""
+    return {
+        **describe(network),
+        "view": view,
+        "crop_scale": crop_scale,
+        "decoder": DECODER,
+        "splits": sorted(set(splits)) if splits else None,
+        "partial": limit is not None,
+    }
+
+
+def plan(
+    store: ClipStore,
+    network: Extractor,
+    view: str,
+    name: str,
+    rows: IntArray,
+    *,
+    images: int,
+    done: int = 0,
+    seconds: float | None = None,
+    corruption: Mapping[str, Any] | None = None,
+) -> FeatureJob:
+    """The summary of a job."""
+    return FeatureJob(
+        store=store.location,
+        features=name,
+        extractor=network.name,
+        view=view,
+        frames=len(rows),
+        images=images,
+        gigabytes=round(len(rows) * network.dim * 4 / 1e9, 3),
+        done=done,
+        seconds=None if seconds is None else round(seconds, 2),
+        corruption=corruption,
+    )

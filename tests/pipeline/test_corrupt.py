@@ -1,0 +1,144 @@
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hpsbench.corruption._block import paint_square
+from hpsbench.errors import FeatureMismatch, MissingFeatures, UnknownName, UsageError
+from hpsbench.features.images import crop, decode
+from hpsbench.pipeline.corrupt import corrupt, preview
+from hpsbench.pipeline.extract import FeatureJob, extract
+from hpsbench.store import layout
+from hpsbench.store.reader import open_store
+
+MakeStore = Callable[..., Path]
+NAME = "patches-tcmr+center-0.33x1-s0"
+
+
+@pytest.fixture
+def clean(image_store: MakeStore, patches: type, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A store with a clean set in chunks of 12 rows."""
+    del patches
+    monkeypatch.setattr(layout, "FEATURE_CHUNK_ROWS", 12)
+    path = image_store()
+    extract(
+        path, path.parents[1], view="tcmr", extractor="patches", raw=path.parents[1] / "raw", device="cpu"
+    )
+    return path
+
+
+def run(path: Path, **changes: object) -> FeatureJob:
+    root = path.parents[1]
+    settings = {
+        "mode": "center", "ratio": 0.33, "view": "tcmr", "splits": None, "raw": root / "raw", "device": "cpu", **changes
+    }  # fmt: skip
+    return corrupt(path, root, **settings)  # type: ignore[arg-type]
+
+
+def test_rows_not_hit_are_the_clean_ones_bit_for_bit_and_all_hit_rows_differ(clean: Path) -> None:
+    job = run(clean)
+    store = open_store(clean)
+    before, after = store.features["patches-tcmr"], store.features[NAME]
+    hits = after.attrs["corruption"]["hits"]["row"]
+    np.testing.assert_array_equal(before.row, after.row)
+    differs = (before.data[:] != after.data[:]).any(axis=1)
+    np.testing.assert_array_equal(after.row[differs], hits)
+    assert job.frames == 47
+    assert job.images == len(hits) == 9 + 6  # a third of 28 and of 19 kept frames, to the nearest
+    assert store.features[NAME].attrs["corruption"]["clean"] == "patches-tcmr"
+
+
+def test_a_hit_row_is_what_the_network_makes_of_the_painted_image(clean: Path, patches: type) -> None:
+    run(clean)
+    store = open_store(clean)
+    features = store.features[NAME]
+    hits = features.attrs["corruption"]["hits"]
+    number = next(i for i, row in enumerate(hits["row"]) if row >= 30)
+    row, frame = hits["row"][number], hits["row"][number] - 30
+    keypoints = store.frames["keypoints2d"][row]
+    height = np.ptp(keypoints[:, 1])
+    assert hits["side"][number] == round(0.5 * height)
+    centre = (keypoints[:, :2].min(axis=0) + keypoints[:, :2].max(axis=0)) / 2
+    square = np.array([hits[name][number] for name in ("left", "top", "side")])
+    assert np.abs(square[:2] + square[2] / 2 - centre).max() <= 0.5
+    image = paint_square(decode(clean.parents[1] / f"raw/imageFiles/b_00/image_{frame:05d}.jpg"), square)
+    cut = crop(image, store.views["tcmr"].bbox_cxcywh[row], 1.3, 32)
+    expected = patches()(np.broadcast_to(cut, (16, 32, 32, 3)))[0]
+    np.testing.assert_array_equal(features.of(np.array([row]))[0], expected)
+
+
+def test_splits_workers_and_interruptions_don_t_change_the_result(clean: Path) -> None:
+    run(clean)
+    whole = {
+        p.name: p.read_bytes()
+        for p in sorted((clean / "features" / NAME / "data" / "c").rglob("*"))
+        if p.is_file()
+    }
+    everything = open_store(clean).features[NAME]
+    rows, data = np.array(everything.row), np.array(everything.data[:])
+    (clean / "features" / NAME / "data" / "c" / "1" / "0").unlink()
+    node = clean / "features" / NAME / "zarr.json"
+    node.write_text(node.read_text().replace('"complete": true', '"complete": false'))
+    run(clean, workers=4)
+    again = {
+        p.name: p.read_bytes()
+        for p in sorted((clean / "features" / NAME / "data" / "c").rglob("*"))
+        if p.is_file()
+    }
+    assert again == whole
+    shutil.rmtree(clean / "features" / NAME)
+    run(clean, splits=["test"])
+    test_only = open_store(clean).features[NAME]
+    np.testing.assert_array_equal(test_only.data[:], data[np.isin(rows, test_only.row)])
+
+
+def test_seeds_bursts_and_modes_name_sets_of_their_own(clean: Path) -> None:
+    run(clean)
+    other = run(clean, seed=1, consecutive=3, mode="random")
+    assert other.features == "patches-tcmr+random-0.33x3-s1"
+    store = open_store(clean)
+    rows = [set(store.features[name].attrs["corruption"]["hits"]["row"]) for name in (NAME, other.features)]
+    assert rows[0] != rows[1]
+    assert run(clean, mode="centre").features == NAME
+
+
+def test_a_dry_run_tells_how_many_images(clean: Path) -> None:
+    job = run(clean, dry_run=True)
+    assert (job.images, job.seconds) == (15, None)
+    assert job.corruption is not None
+    assert job.corruption["hit"] == 15
+    assert NAME not in open_store(clean).features
+
+
+def test_without_a_clean_set_there_is_nothing_to_corrupt(image_store: MakeStore, patches: type) -> None:
+    del patches
+    path = image_store()
+    with pytest.raises(MissingFeatures, match="no clean feature set of view 'tcmr'"):
+        run(path)
+    with pytest.raises(MissingFeatures, match="'patches-tcmr'"):
+        run(path, extractor="patches")
+
+
+def test_wrong_settings_are_refused(clean: Path, patches: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UnknownName, match="Did you mean 'center'"):
+        run(clean, mode="centr")
+    with pytest.raises(UsageError, match="between 0 and 1"):
+        run(clean, ratio=33)
+    monkeypatch.setattr(patches, "sha256", "6" * 64)
+    with pytest.raises(FeatureMismatch, match=r"666.*extract the clean features again"):
+        run(clean)
+
+
+def test_the_preview_shows_clean_above_corrupted(clean: Path, tmp_path: Path) -> None:
+    run(clean)
+    out = preview(
+        clean, clean.parents[1], NAME, tmp_path / "sheet.png", count=3, raw=clean.parents[1] / "raw"
+    )
+    picture = decode(out)
+    assert picture.shape == (448, 672, 3)
+    dark = [(part == 0).all(axis=-1).mean() for part in (picture[:224], picture[224:])]
+    assert dark[1] > dark[0] + 0.02
+    with pytest.raises(FeatureMismatch, match="is clean"):
+        preview(clean, clean.parents[1], "patches-tcmr", tmp_path / "sheet.png")
