@@ -159,7 +159,7 @@ def take(crops: Crops, rows: np.ndarray, corners: np.ndarray, mirrored: np.ndarr
     keypoints = (crops.keypoints2d[rows] - corners[:, None]) * (2 / SIZE) - 1
     pose = crops.full_pose[rows].reshape(-1, 24, 3)
     swap = list(SMPL24.flip)
-    keypoints = np.where(mirrored[:, None, None], keypoints[:, swap] * [-1, 1], keypoints)
+    keypoints = np.where(mirrored[:, None, None], keypoints[:, swap] * [-1, 1] - [2 / SIZE, 0], keypoints)
     pose = np.where(mirrored[:, None, None], pose[:, swap] * [1, -1, -1], pose)
     return Batch(
         images=torch.from_numpy(images),
