@@ -46,7 +46,8 @@ def fractal_noise(
     for octave in range(octaves):
         cells = first * 2**octave
         grid = rng.standard_normal((max(2, cells * height // width + 1), cells + 1), dtype=np.float32)
-        total += cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC) * 0.6**octave
+        smooth = cv2.INTER_CUBIC if octave < 3 else cv2.INTER_LINEAR
+        total += cv2.resize(grid * np.float32(0.6**octave), (width, height), interpolation=smooth)
     return total
 
 
@@ -64,13 +65,10 @@ def _blocks(picture: FloatArray, rng: np.random.Generator, colours: FloatArray, 
 
 
 def _stripes(picture: FloatArray, rng: np.random.Generator, colours: FloatArray) -> None:
-    width = picture.shape[1]
-    period, angle = rng.uniform(12, 60), rng.choice([0.0, np.pi / 2])
-    rows, columns = np.mgrid[: picture.shape[0], :width]
-    wave = np.sin((columns * np.cos(angle) + rows * np.sin(angle)) * 2 * np.pi / period) > rng.uniform(
-        -0.5, 0.8
-    )
-    picture[wave] = 0.6 * picture[wave] + 0.4 * colours[0]
+    period, upright, share = rng.uniform(12, 60), rng.random() < 0.5, rng.uniform(-0.5, 0.8)
+    lines = picture.swapaxes(0, 1) if upright else picture
+    striped = np.sin(np.arange(len(lines)) * 2 * np.pi / period) > share
+    lines[striped] = 0.6 * lines[striped] + 0.4 * colours[0]
 
 
 def _limbs(picture: FloatArray, rng: np.random.Generator, colours: FloatArray) -> None:
@@ -90,9 +88,8 @@ def draw_wall(rng: np.random.Generator) -> tuple[Image, FloatArray]:
     width, height = WALL_SIZE
     colours = _palette(rng)
     fade = np.linspace(0, 1, height, dtype=np.float32)[:, None, None]
-    picture = np.ascontiguousarray(
-        np.broadcast_to((1 - fade) * colours[0] + fade * colours[1], (height, width, 3)), dtype=np.float32
-    )
+    picture = np.empty((height, width, 3), dtype=np.float32)
+    picture[:] = (1 - fade) * colours[0] + fade * colours[1]
     if rng.random() < 0.35:
         _stripes(picture, rng, colours[2:])
     if rng.random() < 0.8:
@@ -100,13 +97,21 @@ def draw_wall(rng: np.random.Generator) -> tuple[Image, FloatArray]:
     if rng.random() < 0.6:
         _limbs(picture, rng, colours)
     grain = fractal_noise((height, width), rng, octaves=int(rng.integers(3, 7)))
-    picture += (grain * rng.uniform(3, 28))[..., None] * rng.uniform(0.6, 1.4, 3).astype(np.float32)
-    seam = np.minimum(np.arange(width), np.arange(width)[::-1]) / 24.0
-    share = np.clip(seam, 0, 1)[None, :, None].astype(np.float32)
-    picture = share * picture + (1 - share) * picture[:, :1]
-    soft = np.asarray(cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.4, 1.3)))
-    wall = np.clip(soft, 0, 255).astype(np.uint8)
+    grain *= np.float32(rng.uniform(3, 28))
+    for channel, tint in enumerate(rng.uniform(0.6, 1.4, 3)):
+        picture[..., channel] += grain * np.float32(tint)
+    wall = cv2.addWeighted(picture, 1.0, picture, 0.0, 0.0, dtype=cv2.CV_8U)
+    _close_ring(wall)
+    wall = np.asarray(cv2.GaussianBlur(wall, (0, 0), rng.uniform(0.4, 1.3)), dtype=np.uint8)
     return wall, np.asarray(wall[height // 2].mean(0), dtype=np.float64)
+
+
+def _close_ring(wall: Image) -> None:
+    """Fade both ends of the surrounding picture into its first column, so that no seam is seen."""
+    margin = 24
+    for part in (wall[:, :margin], wall[:, : -margin - 1 : -1]):
+        share = (np.arange(margin) / margin)[None, :, None]
+        part[:] = (share * part + (1 - share) * wall[:, :1].copy()).astype(np.uint8)
 
 
 def draw_floor(rng: np.random.Generator) -> Image:

@@ -28,21 +28,23 @@ class SyntheticBody:
 
     Args:
         gender: which template.
-        level: level of detail, 0 for all 6890 vertices; 1 and 2 keep about 2600 and 1150, for drawing.
+        level: level of detail, 0 for all 6890 vertices; 1 and 2 keep 2000 and 1000, for drawing.
+        only: numbers of single vertices to skin instead (then there are no faces), or None.
 
     Attributes:
         vertex_ids: (V,) numbers of the skinned vertices in the full body.
         faces: (F, 3) triangles in terms of the skinned vertices.
     """
 
-    def __init__(self, gender: Gender = "neutral", level: int = 0) -> None:
+    def __init__(self, gender: Gender = "neutral", level: int = 0, only: IntArray | None = None) -> None:
         arrays = body_arrays(gender)
         self.gender = gender
         self.level = level
-        if level == 0:
-            self.vertex_ids: IntArray = np.arange(anatomy.VERTICES)
-            self.faces: IntArray = arrays.f.astype(np.int64)
-        else:
+        self.vertex_ids: IntArray = np.arange(anatomy.VERTICES)
+        self.faces: IntArray = arrays.f.astype(np.int64)
+        if only is not None:
+            self.vertex_ids, self.faces = np.asarray(only), np.zeros((0, 3), dtype=np.int64)
+        elif level:
             self.vertex_ids, where = np.unique(drawn_faces(level), return_inverse=True)
             self.faces = where.reshape(-1, 3)
         chosen = self.vertex_ids
@@ -187,6 +189,12 @@ _GENERATIONS = _generations()
 def load_synthetic_body(gender: Gender = "neutral", level: int = 0) -> SyntheticBody:
     """The body of one gender, made once per process."""
     return SyntheticBody(gender, level)
+
+
+@functools.cache
+def load_landmarks(gender: Gender) -> SyntheticBody:
+    """The face, hand and foot keypoint vertices of a body alone, in the order of `anatomy.LANDMARK_IDS`."""
+    return SyntheticBody(gender, only=np.array(list(anatomy.LANDMARK_IDS.values())))
 
 
 def write_body_models(root: Path) -> Path:

@@ -13,6 +13,7 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation
 
 from hpsbench.synth.backdrops import Backdrop, draw_backdrop
+from hpsbench.synth.body import load_landmarks
 from hpsbench.synth.gaits import KINDS, keyframes, smooth_noise
 from hpsbench.synth.motion import MIXED, Motion, synthesize
 from hpsbench.synth.people import Person, draw_person
@@ -114,6 +115,14 @@ class Scene:
             for who, motion in zip(self.people, self.motions, strict=True)
         )
 
+    @functools.cached_property
+    def landmarks_world(self) -> tuple[FloatArray, ...]:
+        """(T, 21, 3) face, hand and foot keypoints (`anatomy.LANDMARK_IDS`) of each person in the world, metres."""
+        return tuple(
+            load_landmarks(who.gender).pose(motion.full_pose, who.betas, motion.transl)[0]
+            for who, motion in zip(self.people, self.motions, strict=True)
+        )
+
     def project(self, points: FloatArray, index: int) -> FloatArray:
         """(N, 3) world points -> (N, 3) pixels x, y and depth in metres (depth at most 0: behind the camera)."""
         return project_points(points, self.cam_poses[index], self.intrinsics)
@@ -170,7 +179,7 @@ def make_scene(frames: int, *, people: np.random.Generator, motions: np.random.G
     moving = [synthesize(kind or MIXED, frames, fps, motions, rest_joints=who[0].rest_joints())]
     for other in who[1:]:
         moving.append(_companion(moving[0], other, motions))
-    intrinsics = _draw_intrinsics(cameras)
+    intrinsics = draw_intrinsics(cameras)
     cam_poses = _follow(moving, intrinsics, fps, cameras)
     backdrop, light = draw_backdrop(backgrounds), draw_light(backgrounds)
     boxes = _draw_boxes(moving[0].root, cam_poses, fps, backgrounds) if occluders else ()
@@ -203,7 +212,8 @@ def _companion(first: Motion, person: Person, rng: np.random.Generator) -> Motio
     return replace(motion, transl=transl)
 
 
-def _draw_intrinsics(rng: np.random.Generator) -> FloatArray:
+def draw_intrinsics(rng: np.random.Generator) -> FloatArray:
+    """(3, 3) of a camera with a random focal length (45 to 67 degrees wide), pixels."""
     focal = rng.uniform(480, 760)
     return np.array(((focal, 0.0, WIDTH / 2 - 0.5), (0.0, focal, HEIGHT / 2 - 0.5), (0.0, 0.0, 1.0)))
 
