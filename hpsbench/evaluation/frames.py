@@ -32,7 +32,8 @@ class FramePlan:
         state: (N,) `UNSEEN`, `TOO_SHORT`, `TAIL`, `UNSCORED` or `SCORED`.
         predicted: (N,) bool, rows that the protocol's windows predict.
         scored: (N,) bool, rows that enter the mean.
-        chains: rows that are neighbours in time one after the other: what accelerations run over.
+        segments: seen rows in time order, one array per stretch that windows are cut from; too short ones too.
+        chains: predicted rows that are neighbours in time one after the other: what accelerations run over.
     """
 
     track: Array
@@ -41,6 +42,7 @@ class FramePlan:
     state: IntArray
     predicted: BoolArray
     scored: BoolArray
+    segments: tuple[IntArray, ...]
     chains: tuple[IntArray, ...]
 
     def __len__(self) -> int:
@@ -72,10 +74,14 @@ def plan_frames(
     state = np.full(len(track), UNSEEN, np.int64)
     group = np.zeros(len(track), np.int64)
     groups = _by_first_occurrence(track) if rule.tracks == "first-occurrence" else _by_name(track, frame_id)
+    segments: list[IntArray] = []
     chains: list[IntArray] = []
     for index, (_, rows) in enumerate(groups):
         group[rows] = index
-        chains += _cut_track(rule, rows, seen, frame_id, state)
+        own = _segments(rule, rows, seen, frame_id)
+        segments += own
+        for segment in own:
+            chains += _cut_segment(rule, segment, state)
     predicted = state == UNSCORED
     state[predicted & scored] = SCORED
     if rule.join_tracks and chains:
@@ -87,6 +93,7 @@ def plan_frames(
         state=state,
         predicted=predicted,
         scored=state == SCORED,
+        segments=tuple(segments),
         chains=tuple(chains),
     )
 
@@ -180,30 +187,28 @@ def _by_first_occurrence(track: Array) -> list[tuple[str, IntArray]]:
     ]
 
 
-def _cut_track(
-    rule: Rule, rows: IntArray, seen: BoolArray, frame_id: IntArray | None, state: IntArray
-) -> list[IntArray]:
-    """Set the state of one track's rows and return its chains of predicted rows."""
+def _segments(rule: Rule, rows: IntArray, seen: BoolArray, frame_id: IntArray | None) -> list[IntArray]:
+    """The seen rows of one track, in the stretches that windows are cut from."""
     visible = rows[seen[rows]]
     if len(visible) == 0:
         return []
     if rule.gaps == "bridge":
-        segments, places = [visible], None
+        return [visible]
+    return _split(visible, _places(rows, frame_id)[seen[rows]])
+
+
+def _cut_segment(rule: Rule, segment: IntArray, state: IntArray) -> list[IntArray]:
+    """Set the state of a segment's rows and return its chains of predicted rows."""
+    if rule.windows is None:
+        inside = np.arange(len(segment))
     else:
-        places = _places(rows, frame_id)
-        segments = _split(visible, places[seen[rows]])
-    chains = []
-    for segment in segments:
-        if rule.windows is None:
-            inside = np.arange(len(segment))
-        else:
-            inside = np.sort(predicted_rows(rule_windows(len(segment), rule.windows)))
-        state[segment] = TOO_SHORT if len(inside) == 0 else TAIL
-        chosen = segment[inside]
-        state[chosen] = UNSCORED
-        if len(chosen):
-            chains += [chosen] if rule.gaps == "bridge" else _split(chosen, inside)
-    return chains
+        inside = np.sort(predicted_rows(rule_windows(len(segment), rule.windows)))
+    state[segment] = TOO_SHORT if len(inside) == 0 else TAIL
+    chosen = segment[inside]
+    state[chosen] = UNSCORED
+    if len(chosen) == 0:
+        return []
+    return [chosen] if rule.gaps == "bridge" else _split(chosen, inside)
 
 
 def _places(rows: IntArray, frame_id: IntArray | None) -> IntArray:

@@ -1,5 +1,6 @@
 """From per-frame values to a `Result`: means three ways, intervals over sequences, tables."""
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -199,15 +200,7 @@ def _finite_plan(scored: Scored) -> FramePlan:
     if whole[plan.predicted].all():
         return plan
     chains = [part for chain in plan.chains for part in _runs(chain, whole[chain])]
-    return FramePlan(
-        track=plan.track,
-        group=plan.group,
-        names=plan.names,
-        state=plan.state,
-        predicted=plan.predicted & whole,
-        scored=plan.scored,
-        chains=tuple(chains),
-    )
+    return dataclasses.replace(plan, predicted=plan.predicted & whole, chains=tuple(chains))
 
 
 def _runs(chain: IntArray, keep: Array) -> list[IntArray]:

@@ -8,6 +8,7 @@
 
 import json
 import math
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,19 +25,26 @@ _CHUNK_BYTES = 4 * 2**20
 _METADATA = b"hpsbench"
 
 
-def save_predictions(predictions: Predictions, path: str | Path) -> Path:
+def save_predictions(predictions: Predictions, path: str | Path, *, replace: bool = False) -> Path:
     """Write predictions; the ending says how: `.zarr`, `.npz`, `.parquet`.
+
+    Args:
+        predictions: what to write.
+        path: a new file, or folder for `.zarr`.
+        replace: whether predictions that are already there are replaced, once the new ones are written.
 
     Raises:
         UsageError: another ending, or something that is already there.
     """
     path = Path(path)
     write = _by_ending(path, _WRITERS)
-    if path.exists():
+    if path.exists() and not replace:
         raise UsageError(f"{path} is already there; give another name or remove it")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".partial-{path.name}")
     write(predictions, temporary)
+    if path.is_dir():
+        shutil.rmtree(path)
     temporary.replace(path)
     return path
 

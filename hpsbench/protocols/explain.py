@@ -51,8 +51,8 @@ def explain_lines(protocol: Protocol) -> list[Line]:
 def _rule_lines(rule: Rule) -> list[tuple[str, str]]:
     lines = [
         ("data", _data(rule)),
-        ("frames seen", f"{_mask(rule.seen)}: a system may see these, and windows are cut from them"),
-        ("frames scored", f"{_mask(rule.scored)}, as far as a window predicts them"),
+        ("frames seen", f"{_mask(rule.seen, rule)}: a system may see these, and windows are cut from them"),
+        ("frames scored", f"{_mask(rule.scored, rule)}, as far as a window predicts them"),
         ("windows", _windows(rule.windows)),
         ("gaps", _gaps(rule)),
         ("target", _joints(rule.target, _BODIES)),
@@ -95,13 +95,15 @@ _MASK_TEXTS = {
 }
 
 
-def _mask(masks: tuple[str, ...]) -> str:
+def _mask(masks: tuple[str, ...], rule: Rule) -> str:
     texts = []
     for mask in masks:
         count = visible_count(mask)
-        texts.append(
-            _MASK_TEXTS[mask] if count is None else f"frames with more than {count} of 14 keypoints visible"
+        of = f"the first {rule.visible_first} keypoints of {rule.visible_set or 'the dataset'}"
+        visible = (
+            f"frames with more than {count} of {of} visible (confidence above {rule.visible_confidence:g})"
         )
+        texts.append(_MASK_TEXTS[mask] if count is None else visible)
     return " that are also ".join(texts)
 
 

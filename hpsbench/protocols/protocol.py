@@ -163,6 +163,7 @@ class Rule:
         dataset: the store's dataset key.
         splits, where, view: which rows of the store.
         seen, scored: masks that must all hold, for windows and for the mean.
+        visible_set, visible_first, visible_confidence: which keypoints the mask `visible-2d>N` counts.
         windows: None where predictions are submitted and nothing is cut.
         expect: counts that a real dataset must give.
         published: False for settings that no paper used.
@@ -175,6 +176,8 @@ class Rule:
     view: str
     seen: tuple[str, ...]
     scored: tuple[str, ...]
+    visible_set: str | None
+    visible_first: int
     visible_confidence: float
     windows: WindowRule | None
     gaps: Literal["break", "bridge"]
@@ -289,7 +292,9 @@ def _rule(
         view=own.view,
         seen=_masks(own.seen, "seen", may_be_seen=False),
         scored=_masks(own.scored, "scored", may_be_seen=True),
-        visible_confidence=own.visible_confidence,
+        visible_set=None if own.visible.joints is None else get_joint_set(own.visible.joints).id,
+        visible_first=own.visible.first,
+        visible_confidence=own.visible.confidence,
         windows=_window_rule(own.windows or table.windows),
         gaps=own.gaps or table.gaps,
         join_tracks=table.join_tracks,

@@ -122,6 +122,20 @@ class DefectTable(_Strict):
     ours: str
 
 
+class VisibleTable(_Strict):
+    """Which 2D keypoints the masks `visible-2d>N` count.
+
+    Attributes:
+        joints: joint set that the store's keypoints are read as; None: their own.
+        first: only so many of its joints.
+        confidence: a keypoint is visible above it.
+    """
+
+    joints: str | None = None
+    first: Positive = 14
+    confidence: float = 0.0
+
+
 class DatasetTable(_Strict):
     """One dataset, or one setting of a dataset, under a protocol."""
 
@@ -138,7 +152,7 @@ class DatasetTable(_Strict):
     gaps: Gaps | None = None
     average: Average | None = None
     fps: float | None = Field(default=None, gt=0)
-    visible_confidence: float = 0.0
+    visible: VisibleTable = VisibleTable()
     expect: dict[Literal["tracks", "frames"], Positive] = {}
     published: bool = True
     note: str | None = None
@@ -204,6 +218,7 @@ def _keys_of(path: list[str]) -> Iterable[str]:
         "smooth": SmoothTable,
         "defects": DefectTable,
         "thresholds": RangeTable,
+        "visible": VisibleTable,
     }
     for part in reversed(path[:-1]):
         if part in models:
