@@ -5,13 +5,14 @@ People, motions, backgrounds and cameras come from the seed ranges of the owner 
 of them with a dataset.
 """
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hpsbench.synth.backdrops import draw_backdrop
+from hpsbench.synth.backdrops import Backdrop, draw_backdrop
 from hpsbench.synth.body_shape import Gender
 from hpsbench.synth.gaits import KINDS
 from hpsbench.synth.motion import MIXED, Motion, synthesize
@@ -23,6 +24,7 @@ from hpsbench.synth.visibility import coco18_world
 from hpsbench.types import FloatArray
 
 CROPS_PER_SCENE = 12
+_SCENES_PER_BACKDROP = 4  # drawing one takes as long as several crops
 _FPS, _EVERY = 15.0, 10
 _FAR_BELOW = np.array((0.0, -100.0, 0.0))
 
@@ -77,7 +79,7 @@ def still_scene(number: int, *, owner: str = "encoder/train", seed: int = 0) -> 
         cam_poses=cam_poses,
         intrinsics=intrinsics,
         light=draw_light(backgrounds),
-        backdrop=draw_backdrop(backgrounds),
+        backdrop=_recoloured(_shared_backdrop(owner, number // _SCENES_PER_BACKDROP, seed), backgrounds),
         boxes=_flashing_boxes(moving[0], cam_poses, backgrounds),
         noise=int(backgrounds.integers(0, 7)),
         fps=_FPS / _EVERY,
@@ -119,8 +121,23 @@ def crop_stream(owner: str, scenes: range, *, size: int = 112, seed: int = 0) ->
         for crop in crop_stream("encoder/train", range(1000)): ...   # 12,000 crops
     """
     for number in scenes:
-        rng = generator(owner, "textures", number, seed=seed)
+        rng = generator(owner, "defects", number, seed=seed)
         yield from crops_of(still_scene(number, owner=owner, seed=seed), rng, size=size)
+
+
+@functools.lru_cache(maxsize=2)
+def _shared_backdrop(owner: str, number: int, seed: int) -> Backdrop:
+    return draw_backdrop(generator(owner, "textures", number, seed=seed))
+
+
+def _recoloured(backdrop: Backdrop, rng: np.random.Generator) -> Backdrop:
+    """The same surroundings with the colour channels exchanged."""
+    order = rng.permutation(3)
+    return Backdrop(
+        wall=np.ascontiguousarray(backdrop.wall[..., order]),
+        floor=np.ascontiguousarray(backdrop.floor[..., order]),
+        haze=backdrop.haze[order],
+    )
 
 
 def _moments(kind: str, rng: np.random.Generator, rest_joints: FloatArray) -> Motion:
