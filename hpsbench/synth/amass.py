@@ -15,12 +15,12 @@ import numpy as np
 
 from hpsbench.synth.gaits import KINDS, smooth_noise
 from hpsbench.synth.motion import MIXED, Motion, synthesize
+from hpsbench.synth.seeds import dataset_owner, generator
 from hpsbench.types import Array, FloatArray
 
 DATASET = "amass"
 Progress = Callable[[int, int, str], None]
 _RATES = (120.0, 120.00004577636719, 60.0, 100.0, 150.0, 250.0)
-_STREAM = 0xA3A55
 # Subset and subject folders per split; the last of each is of the newer release, with its own subset name.
 _PLACES = {
     "train": ("ACCAD/Female1Walking_c3d", "CMU/01", "KIT/3", "BMLrub/rub002"),
@@ -129,7 +129,7 @@ def write(
     for index, file in enumerate(files):
         path = root / file.name
         if not path.is_file():
-            content = motion_content(file, seed, index)
+            content = motion_content(file, size, seed, index)
             path.parent.mkdir(parents=True, exist_ok=True)
             _write_others(path.parent, file, content)
             _save(path, content)
@@ -139,9 +139,9 @@ def write(
     return files
 
 
-def motion_content(file: MotionFile, seed: int, index: int) -> dict[str, Array]:
+def motion_content(file: MotionFile, size: str, seed: int, index: int) -> dict[str, Array]:
     """The arrays of the `index`-th motion file, in the order in which the real files have them."""
-    rng = np.random.default_rng([_STREAM, seed, index])
+    rng = generator(dataset_owner("amass", file.split, size), "motions", index, seed=seed)
     motion = _motion(file, rng, index)
     hands = _hands(motion, rng)
     betas = np.clip(rng.standard_normal(16), -2.5, 2.5)
