@@ -4,8 +4,8 @@ Every step is the public function that the command line calls, and every step re
 """
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,45 +15,81 @@ from hpsbench.models._catalog import load_system
 from hpsbench.pipeline.corrupt import corrupt
 from hpsbench.pipeline.extract import extract
 from hpsbench.pipeline.prepare import prepare
-from hpsbench.protocols.catalog import get_protocol
 from hpsbench.reports.contact_sheet import contact_sheet
 from hpsbench.results.result import Result
-from hpsbench.store.reader import open_store
-from hpsbench.synth.world import synthesize_raw
+from hpsbench.store.reader import ClipStore, open_store
+from hpsbench.synth.world import plan_world, synthesize_raw
 from hpsbench.training.constant import fit_mean_pose
 from hpsbench.training.loop import train
 
 DATASET, VIEW, PROTOCOL, EXTRACTOR = "3dpw", "tcmr", "tcmr", "embedded"
 RATIO, MODE = 0.33, "center"
+FRAME_BASED, TEMPORAL = "frame-based (SPIN head)", "temporal (VIBE generator)"
 
-Watch = Callable[[str, str], Any]
+Watch = Callable[[str, str], AbstractContextManager[Any]]
 """Called as (step, unit) when a step begins; gives a context whose value is the step's progress callback."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One cell row of the demo's table."""
+    """One row of the demo's table: a system, what it was trained and tested on, and its result."""
 
     system: str
     trained_on: str
-    condition: str
+    tested_on: str
     result: Result
     folder: Path
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Demo:
     """What the demo made.
 
     Attributes:
         rows: one evaluation each.
+        findings: what the numbers say, in words.
         paths: name -> what was written where.
         seconds: step -> duration.
     """
 
     rows: list[Row] = field(default_factory=list)
+    findings: list[str] = field(default_factory=list)
     paths: dict[str, Path] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        rows = [
+            {
+                "system": row.system,
+                "trained_on": row.trained_on,
+                "tested_on": row.tested_on,
+                "folder": str(row.folder),
+                **row.result.to_json(),
+            }
+            for row in self.rows
+        ]
+        paths = {name: str(path) for name, path in self.paths.items()}
+        return {
+            "synthetic": True,
+            "rows": rows,
+            "findings": self.findings,
+            "paths": paths,
+            "seconds": self.seconds,
+        }
+
+
+def plan_demo(root: Path, *, size: str = "small") -> list[str]:
+    """The steps of `run_demo` in words; touches nothing."""
+    world = plan_world(DATASET, root, size=size)
+    return [
+        f"write synthetic {DATASET} ({size}): {world['summary']} to {world['folder']}",
+        f"prepare {root / 'stores' / DATASET}.zarr, extract features {EXTRACTOR}-{VIEW}",
+        f"corrupt every split: {MODE}, one third of the frames",
+        "fit the mean pose; train a frame-based and a temporal system on the corrupted features",
+        f"evaluate each under {PROTOCOL} on clean and on corrupted features",
+        f"draw {root / 'demo.png'}",
+    ]
 
 
 def run_demo(root: Path, *, size: str = "small", seed: int = 0, workers: int = 2, watch: Watch) -> Demo:
@@ -68,22 +104,55 @@ def run_demo(root: Path, *, size: str = "small", seed: int = 0, workers: int = 2
     """
     demo = Demo()
 
-    @contextmanager
-    def step(name: str, unit: str = "") -> Iterator[Any]:
+    def do(name: str, unit: str, work: Callable[[Any], Any]) -> Any:
         begun = time.perf_counter()
-        with watch(name, unit) as progress:
-            yield progress
+        with watch(name, unit) as bar:
+            done = work(bar)
         demo.seconds[name] = time.perf_counter() - begun
+        return done
 
-    with step("synthesize raw 3DPW", "frames") as bar:
-        synthesize_raw(DATASET, root, size=size, seed=seed, workers=workers, progress=bar)
-    with step("prepare the clip store", "sequences") as bar:
-        prepare(DATASET, root, workers=1, progress=bar)
+    do(
+        "synthesize",
+        "frames",
+        lambda bar: synthesize_raw(DATASET, root, size=size, seed=seed, workers=workers, progress=bar),
+    )
+    do("prepare", "sequences", lambda bar: prepare(DATASET, root, workers=workers, progress=bar))
     path = root / "stores" / f"{DATASET}.zarr"
-    with step("extract image features", "frames") as bar:
-        clean = extract(path, root, view=VIEW, extractor=EXTRACTOR, workers=workers, progress=bar).features
-    with step("corrupt every split", "frames") as bar:
-        job = corrupt(
+    features = _features(path, root, seed, workers, do)
+    store = open_store(path)
+    models = _train(store, root, features["corrupted"], seed, do)
+    do("evaluate", "evaluations", lambda bar: _evaluate(demo, store, root, models, features, bar))
+    drawn = {
+        name: load_system(model, root=root) for name, trained_on, model in models if trained_on == "corrupted"
+    }
+    sheet = root / "demo.png"
+    do(
+        "draw",
+        "",
+        lambda _: contact_sheet(store, root, drawn, features=features, view=VIEW, out=sheet),
+    )
+    demo.findings += _losses_to_corruption(demo.rows)
+    demo.paths |= {
+        "raw data": root / "raw" / DATASET,
+        "clip store": path,
+        "checkpoints": root / "runs",
+        "results": demo.rows[0].folder.parent,
+        "picture": sheet,
+    }
+    return demo
+
+
+def _features(path: Path, root: Path, seed: int, workers: int, do: Callable[..., Any]) -> dict[str, str]:
+    """Names of the clean and the corrupted feature set of all splits."""
+    clean = do(
+        "extract",
+        "frames",
+        lambda bar: extract(path, root, view=VIEW, extractor=EXTRACTOR, workers=workers, progress=bar),
+    )
+    corrupted = do(
+        "corrupt",
+        "frames",
+        lambda bar: corrupt(
             path,
             root,
             mode=MODE,
@@ -93,39 +162,62 @@ def run_demo(root: Path, *, size: str = "small", seed: int = 0, workers: int = 2
             view=VIEW,
             workers=workers,
             progress=bar,
+        ),
+    )
+    return {"clean": clean.features, "corrupted": corrupted.features}
+
+
+def _train(
+    store: ClipStore, root: Path, corrupted: str, seed: int, do: Callable[..., Any]
+) -> list[tuple[str, str, str]]:
+    """(system, trained on, model) of every system in the table."""
+    mean_pose = do("fit the mean pose", "", lambda _: fit_mean_pose(store, root, view=VIEW))
+    runs = {
+        name: do(
+            f"train {name}",
+            "steps",
+            lambda bar, name=name: train(name, root, features=corrupted, seed=seed, progress=bar),
         )
-    corrupted = job.features
-    store = open_store(path)
-    with step("fit the mean pose"):
-        mean_pose = fit_mean_pose(store, root, view=VIEW)
-    with step("train a temporal system", "steps") as bar:
-        run = train("vibe-generator", root, features=corrupted, seed=seed, progress=bar)
-    systems = [
-        ("mean pose (constant)", "clean poses", str(mean_pose)),
-        ("frame-based (SPIN head)", "clean", "embedded-spin"),
-        ("temporal (VIBE generator)", "corrupted", str(run.checkpoint)),
+        for name in ("spin-head", "vibe-generator")
+    }
+    return [
+        ("mean pose (constant)", "poses only", str(mean_pose)),
+        (FRAME_BASED, "synthetic renders", "embedded-spin"),
+        (FRAME_BASED, "corrupted", str(runs["spin-head"].checkpoint)),
+        (TEMPORAL, "corrupted", str(runs["vibe-generator"].checkpoint)),
     ]
-    with step("evaluate", "evaluations") as bar:
-        for number, (name, trained_on, model) in enumerate(systems):
-            for which, features in (("clean", clean), (f"{MODE} {RATIO:.0%}", corrupted)):
-                folder = root / "runs" / f"demo-{Path(model).parent.name or model}-{which.split()[0]}"
-                folder = root / "runs" / f"demo-{name.split()[0]}-{which.split()[0]}"
-                result = evaluate(
-                    load_system(model, root=root), get_protocol(PROTOCOL), store, root=root, features=features
-                )
-                result.save(folder)
-                demo.rows.append(
-                    Row(system=name, trained_on=trained_on, condition=which, result=result, folder=folder)
-                )
-                bar(len(demo.rows), 2 * len(systems), f"{name}, {which}, {number}")
-    with step("draw the contact sheet"):
-        demo.paths["picture"] = contact_sheet(
-            store,
-            root,
-            {name: load_system(model, root=root) for name, _, model in systems[1:]},
-            features={"clean": clean, "corrupted": corrupted},
-            view=VIEW,
-            out=root / "demo.png",
+
+
+def _evaluate(
+    demo: Demo,
+    store: ClipStore,
+    root: Path,
+    models: list[tuple[str, str, str]],
+    features: dict[str, str],
+    bar: Any,
+) -> None:
+    for name, trained_on, model in models:
+        system = load_system(model, root=root)
+        for tested_on, chosen in features.items():
+            result = evaluate(system, PROTOCOL, store, root=root, features=chosen)
+            label = f"{name.split()[0]}-{trained_on.split()[0]}-on-{tested_on}"
+            folder = result.save(root / "runs" / "demo" / label)
+            row = Row(system=name, trained_on=trained_on, tested_on=tested_on, result=result, folder=folder)
+            demo.rows.append(row)
+            bar(len(demo.rows), len(models) * len(features), label)
+
+
+def _losses_to_corruption(rows: list[Row]) -> list[str]:
+    """What each system loses when the test features are corrupted, in words."""
+    lines = []
+    for clean, corrupted in zip(rows[::2], rows[1::2], strict=True):
+        if clean.system.startswith("mean"):
+            continue
+        lost = {
+            key: corrupted.result.summary[key] - clean.result.summary[key] for key in ("mpjpe", "accel_err")
+        }
+        lines.append(
+            f"{clean.system}, trained on {clean.trained_on}: corruption costs {lost['mpjpe']:+.1f} mm MPJPE "
+            f"({lost['mpjpe'] / clean.result.summary['mpjpe']:+.0%}) and {lost['accel_err']:+.1f} mm/frame^2 Accel-err"
         )
-    demo.paths |= {"raw data": root / "raw" / DATASET, "clip store": path, "training run": run.folder}
-    return demo
+    return lines

@@ -22,7 +22,7 @@ def corrupt_command(
     mode: Annotated[str, typer.Option("--mode", help="What is done: 'hpsbench ls corruptions'.")] = "center",
     consecutive: Annotated[int, typer.Option("--consecutive", min=1, help="Frames of a burst.")] = 1,
     pattern: Annotated[
-        str, typer.Option("--pattern", help="Where bursts lie: random or regular.")
+        Literal["random", "regular"], typer.Option("--pattern", help="Where bursts lie: random or regular.")
     ] = "random",
     seed: Seed = 0,
     dataset: Annotated[str, typer.Option("--dataset", help="Dataset key.")] = "3dpw",

@@ -15,13 +15,19 @@ def register(app: typer.Typer) -> None:
 
 
 def prepare_command(
-    dataset: Annotated[str, typer.Argument(help="Dataset key ('hpsbench ls datasets'), or 'all' that the root holds.")],
+    dataset: Annotated[
+        str, typer.Argument(help="Dataset key ('hpsbench ls datasets'), or 'all' that the root holds.")
+    ],
     root: Root = HERE,
-    features: Annotated[str, typer.Option("--features", help="auto, none, or the name of an extractor.")] = "auto",
+    features: Annotated[
+        str, typer.Option("--features", help="auto, none, or the name of an extractor.")
+    ] = "auto",
     workers: Workers = 2,
     device: Device = "auto",
     limit: Limit = None,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave damaged sequences out, and count them.")] = False,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave damaged sequences out, and count them.")
+    ] = False,
     accept_licence: AcceptLicence = False,
     recipes: Recipes = None,
     dry_run: DryRun = False,
@@ -55,7 +61,13 @@ def prepare_command(
 
 
 def _features(
-    key: str, root: Path, wanted: str, summary: dict[str, Any], device: str, workers: int, recipes: Path | None
+    key: str,
+    root: Path,
+    wanted: str,
+    summary: dict[str, Any],
+    device: str,
+    workers: int,
+    recipes: Path | None,
 ) -> dict[str, Any]:
     """Extract features for the recipe's default view, or say why there are none."""
     from hpsbench.pipeline.default_features import choose_features
@@ -70,7 +82,13 @@ def _features(
     store = Path(summary["store"])
     with progress(f"extract {key}", "frames") as bar:
         job = extract(
-            store, root, view=choice.view, extractor=choice.extractor, device=device, workers=workers, progress=bar
+            store,
+            root,
+            view=choice.view,
+            extractor=choice.extractor,
+            device=device,
+            workers=workers,
+            progress=bar,
         )
     return job.as_dict()
 
@@ -101,7 +119,12 @@ def _show(summary: dict[str, Any]) -> None:
             left_out = ", ".join(f"{reason} {n}" for reason, n in reasons.items())
             kept.append([view, split, count["rows"], count["kept"], left_out])
     if kept:
-        table("views", ("view", "split", "frames", "kept", "left out, by reason"), kept, right=("frames", "kept"))
+        table(
+            "views",
+            ("view", "split", "frames", "kept", "left out, by reason"),
+            kept,
+            right=("frames", "kept"),
+        )
     for reason, number in summary["skipped"].items():
         note(f"left out: {number} sequences ({reason})")
     for line in (*summary["broken"], *summary["notes"]):

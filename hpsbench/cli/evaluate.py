@@ -1,0 +1,136 @@
+"""`hpsbench evaluate`: predict and score under a protocol."""
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from hpsbench.cli.console import emit_json, note, out, progress, table
+from hpsbench.cli.options import HERE, AsJson, Device, DryRun, Limit, Out, Recipes, Root, TrustCode
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the app."""
+    app.command("evaluate")(evaluate_command)
+
+
+def evaluate_command(
+    model: Annotated[
+        str, typer.Option("--model", help="Checkpoint, system name, or package.module:factory.")
+    ],
+    protocol: Annotated[str, typer.Option("--protocol", help="'hpsbench ls protocols'.")] = "tcmr",
+    dataset: Annotated[str, typer.Option("--dataset", help="Dataset key.")] = "3dpw",
+    setting: Annotated[
+        str | None, typer.Option("--setting", help="A protocol's setting of the dataset: h36m-p2.")
+    ] = None,
+    root: Root = HERE,
+    features: Annotated[
+        str | None, typer.Option("--features", help="Feature set; default: the protocol's view.")
+    ] = None,
+    out_folder: Out = None,
+    device: Device = "auto",
+    limit: Limit = None,
+    trust_code: TrustCode = False,
+    recipes: Recipes = None,
+    dry_run: DryRun = False,
+    json: AsJson = False,
+) -> None:
+    """Run a MODEL over a prepared dataset and score it under a PROTOCOL."""
+    from hpsbench.evaluation.plan import plan_evaluation
+    from hpsbench.evaluation.run import evaluate
+    from hpsbench.features.backbones import choose_device
+    from hpsbench.models._catalog import load_system
+    from hpsbench.protocols.catalog import get_protocol
+    from hpsbench.store.reader import open_store
+
+    chosen = get_protocol(protocol, recipes)
+    store = open_store(root / "stores" / f"{dataset}.zarr")
+    system = load_system(model, device=choose_device(device), root=root, trust_code=trust_code)
+    if dry_run:
+        plan = plan_evaluation(system, chosen, store, dataset=setting, features=features, limit=limit)
+        show_plan(plan, json)
+        return
+    with progress("evaluate", "frames") as bar:
+        result = evaluate(
+            system,
+            chosen,
+            store,
+            root=root,
+            dataset=setting,
+            features=features,
+            limit=limit,
+            on_track=bar,
+            about={"command": " ".join(["hpsbench", *sys.argv[1:]]), "model": model},
+        )
+    folder = result.save(out_folder or root / "runs" / run_name(result))
+    if json:
+        emit_json({"folder": folder, **result.to_json()})
+    else:
+        show(result)
+        note(f"results.json, frames.parquet, sequences.parquet: {folder}")
+
+
+def show_plan(plan: dict[str, Any], json: bool) -> None:
+    """Print what would be done."""
+    if json:
+        emit_json({"dry_run": True, **plan})
+        return
+    for key, value in plan.items():
+        note(f"{key}: {value}")
+
+
+def run_name(result: Any) -> str:
+    """Folder of a result under `R/runs`: what was scored, under what, on what; the same evaluation has the same name."""
+    import hashlib
+
+    made_of = [
+        result.provenance.get(key) for key in ("checkpoint_sha256", "features", "protocol_sha256", "store")
+    ]
+    digest = hashlib.sha256(repr([*made_of, result.protocol_sha256, result.partial]).encode()).hexdigest()[:8]
+    return f"evaluate-{result.system or 'predictions'}-{result.protocol}-{result.dataset}-{digest}"
+
+
+def show(result: Any) -> None:
+    """Print a result: its metrics, what it stands on, and where every frame went."""
+    rows = []
+    for name, value in result.summary.items():
+        interval = (
+            f"[{value.interval[0]:.2f}, {value.interval[1]:.2f}]" if value.interval else value.why_no_interval
+        )
+        rows.append([name, f"{value:.2f}", value.unit, interval, value.n, value.average])
+    title = f"{result.system or 'predictions'} on {'synthetic ' if result.synthetic else ''}{result.dataset}, {result.protocol}"
+    columns = ("metric", "value", "unit", "95 % interval", "n", "mean over")
+    table(title + (" (PARTIAL)" if result.partial else ""), columns, rows, right=("value", "n"))
+    for name, reason in result.absent.items():
+        out().print(f"{name}: absent, {reason}", markup=False, highlight=False)
+    out().print("frames: " + describe_accounting(result.accounting), markup=False, highlight=False)
+    out().print(
+        f"windowing: {result.windowing}; " + "; ".join(_origin(result)), markup=False, highlight=False
+    )
+    if result.flags:
+        out().print("flags: " + ", ".join(result.flags), markup=False, highlight=False)
+
+
+def _origin(result: Any) -> list[str]:
+    """What the numbers were made from, short."""
+    made = result.provenance
+    parts = [f"{key} {made[key]}" for key in ("view", "features") if made.get(key)]
+    if made.get("checkpoint_sha256"):
+        parts.append(f"checkpoint {made['checkpoint_sha256'][:12]}")
+    parts += [f"{name} {digest[:12]}" for name, digest in (made.get("body_sha256") or {}).items()]
+    if result.condition:
+        parts.append(f"condition {result.condition}")
+    return parts
+
+
+def describe_accounting(accounting: Any) -> str:
+    """One line: how many frames came in, where each went, how many were scored."""
+    words = []
+    for key, value in accounting.items():
+        if isinstance(value, dict):
+            inner = ", ".join(f"{reason} {number}" for reason, number in value.items() if number)
+            if inner:
+                words.append(f"{key} ({inner})")
+        elif value or key in ("in", "scored"):
+            words.append(f"{key} {value}")
+    return ", ".join(words)
