@@ -27,8 +27,10 @@ from hpsbench.pipeline.extract import (
     Frames,
     Speed,
     attributes,
+    grown_splits,
     job_of,
     load_extractor,
+    make_room,
     plan,
     raw_folder,
     rows_of,
@@ -94,7 +96,7 @@ def corrupt(
         ratio: share of hit frames in each track; 0.33 means one third.
         consecutive: frames of a burst.
         seed: of the draw.
-        splits: which; None: all.
+        splits: these, and those that a set of this name already covers; None: all.
         pattern: "random", or "regular" distances.
         fill: colour of a block.
         view: with `extractor` names the clean set.
@@ -120,13 +122,14 @@ def corrupt(
     clean = clean_set(store, view, extractor)
     network = load_extractor(store, root, str(clean.attrs["extractor"]), device, dry_run=dry_run)
     _check_same_network(clean, network)
+    name = f"{clean.name}+{condition.name}"
+    splits = grown_splits(store, name, splits)
     rows = rows_of(store, view, splits)
     clean.positions(rows)  # all of them are there
     manifest = make_manifest(store, corruption, condition, view, rows)
     crop_scale = float(clean.attrs["crop_scale"])
     record = {**condition.as_dict(), "clean": clean.name, **manifest.as_dict(corruption.columns)}
     attrs = {**attributes(network, view, crop_scale, splits, None), "corruption": record}
-    name = f"{clean.name}+{condition.name}"
     summary = {
         **condition.as_dict(),
         "hit": len(manifest.row),
@@ -135,6 +138,7 @@ def corrupt(
     }
     if dry_run:
         return plan(store, network, view, name, rows, images=len(manifest.row), corruption=summary)
+    make_room(store, name, attrs)
     writer = FeatureSetWriter.create(store_path, name, rows=rows, dim=clean.dim, attrs=attrs)
     open_chunks = list(writer.open_chunks())
     todo = sum(int(np.isin(writer.rows_of(chunk), manifest.row).sum()) for chunk in open_chunks)

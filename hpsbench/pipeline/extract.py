@@ -1,5 +1,6 @@
 """`extract`: the CNN features of one view of a store, written as one feature set; resumable chunk by chunk."""
 
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,7 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hpsbench.errors import BadData, FeatureMismatch, MissingCheckpoint, MissingRawFiles, UsageError
+from hpsbench.errors import (
+    BadData,
+    FeatureMismatch,
+    MissingCheckpoint,
+    MissingRawFiles,
+    ResumeMismatch,
+    UnknownName,
+    UsageError,
+)
 from hpsbench.features.backbones import (
     SPIN_CHECKPOINT,
     Extractor,
@@ -25,6 +34,7 @@ from hpsbench.pipeline.runs import record_run
 from hpsbench.pipeline.work import Progress, lock
 from hpsbench.recipes.access import find_raw
 from hpsbench.recipes.catalog import get_recipe
+from hpsbench.store import layout
 from hpsbench.store.feature_sets import FeatureSetWriter
 from hpsbench.store.reader import ClipStore, open_store
 from hpsbench.types import BoolArray, FloatArray, IntArray
@@ -141,7 +151,7 @@ def extract(
         root: data root, where checkpoints and raw data lie.
         view: whose rows, boxes and crop scale.
         extractor: a name, or "auto" (see `choose_extractor`).
-        splits: only these; None: all.
+        splits: these, and those that a set of this name already covers; None: all.
         device: auto, cpu or cuda[:N].
         workers: threads for decoding, and for the network on a CPU.
         limit: only the first so many rows, into a set of its own name that says so; for trying.
@@ -159,12 +169,13 @@ def extract(
     store = open_store(store_path)
     network = load_extractor(store, root, extractor, device, dry_run=dry_run)
     name = f"{network.name}-{view}" + (f"-first{limit}" if limit else "")
+    splits = grown_splits(store, name, splits)
     rows = rows_of(store, view, splits)[:limit]
     frames = Frames(store, raw or raw_folder(store, root), view)
     attrs = {**attributes(network, view, frames.crop_scale, splits, limit), "corruption": None}
-    found = name in store.features or name in store.incomplete_features
-    if dry_run and not found:
+    if dry_run and not can_resume(store, name, attrs):
         return plan(store, network, view, name, rows, images=len(rows))
+    make_room(store, name, attrs)
     writer = FeatureSetWriter.create(store_path, name, rows=rows, dim=network.dim, attrs=attrs)
     todo = sum(len(writer.rows_of(chunk)) for chunk in writer.open_chunks())
     if dry_run:
@@ -188,6 +199,49 @@ def job_of(root: Path, store: ClipStore, verb: str, name: str, **arguments: Any)
     arguments = {"store": store.location, "features": name, **arguments}
     with lock(root, f"{store.path.stem}-{name}"), record_run(root, verb, arguments) as record:
         yield record
+
+
+def grown_splits(store: ClipStore, name: str, wanted: Sequence[str] | None) -> list[str]:
+    """The splits that a feature set will cover: the wanted ones and those that it covers already; sorted.
+
+    Raises:
+        UnknownName: the store has no such split.
+    """
+    known = set(store.clips["split"])
+    for split in wanted or ():
+        if split not in known:
+            raise UnknownName(f"split of {store.location}", split, known)
+    had = (_set_attributes(store, name) or {}).get("splits") or []
+    return sorted({*(wanted or known), *had})
+
+
+def can_resume(store: ClipStore, name: str, attrs: Mapping[str, Any]) -> bool:
+    """Whether a set of this name is there that covers the same splits."""
+    found = _set_attributes(store, name)
+    return found is not None and found.get("splits") == attrs["splits"]
+
+
+def make_room(store: ClipStore, name: str, attrs: Mapping[str, Any]) -> None:
+    """Remove a set that is the same but for covering fewer splits; it is made again with all of them.
+
+    Raises:
+        ResumeMismatch: a set of this name was made by another network, or from other crops.
+    """
+    found = _set_attributes(store, name)
+    if found is None or can_resume(store, name, attrs):
+        return
+    for key in ("extractor", "weights_sha256", "view", "crop_scale", "size", "batch", "decoder"):
+        if found.get(key) != attrs.get(key):
+            raise ResumeMismatch(
+                f"feature set {name!r} of {store.location} was made with {key} = {found.get(key)!r}, now it is "
+                f"{attrs.get(key)!r}; remove {store.path / 'features' / name} to make it again"
+            )
+    shutil.rmtree(store.path / "features" / name)
+
+
+def _set_attributes(store: ClipStore, name: str) -> Mapping[str, Any] | None:
+    document = layout.read_document(store.path / "features" / name)
+    return None if document is None else document.get("attributes", {})
 
 
 def _loader(frames: Frames, rows: IntArray, size: int) -> Callable[[int], NDArray[np.uint8]]:
@@ -255,7 +309,7 @@ def raw_folder(store: ClipStore, root: Path) -> Path:
     return find_raw(get_recipe(store.dataset), root).path
 
 
-def rows_of(store: ClipStore, view: str, splits: Sequence[str] | None) -> IntArray:
+def rows_of(store: ClipStore, view: str, splits: Sequence[str]) -> IntArray:
     """(M,) rows that a view keeps in some splits, increasing.
 
     Raises:
@@ -263,19 +317,17 @@ def rows_of(store: ClipStore, view: str, splits: Sequence[str] | None) -> IntArr
         UsageError: the view keeps none of them.
     """
     chosen: BoolArray = np.zeros(len(store), bool)
-    for split in splits if splits else [None]:
+    for split in splits:
         for track in store.tracks(split):
             chosen[track.rows] = True
     rows: IntArray = np.flatnonzero(chosen & store.views[view].keep)
     if len(rows) == 0:
-        raise UsageError(
-            f"{store.location}: view {view!r} keeps no row of {', '.join(splits or ['any split'])}"
-        )
+        raise UsageError(f"{store.location}: view {view!r} keeps no row of {', '.join(splits)}")
     return rows
 
 
 def attributes(
-    network: Extractor, view: str, crop_scale: float, splits: Sequence[str] | None, limit: int | None
+    network: Extractor, view: str, crop_scale: float, splits: Sequence[str], limit: int | None
 ) -> dict[str, Any]:
     """What a feature set says of itself, the corruption apart; nothing that depends on how it was run."""
     return {
@@ -283,7 +335,7 @@ def attributes(
         "view": view,
         "crop_scale": crop_scale,
         "decoder": DECODER,
-        "splits": sorted(set(splits)) if splits else None,
+        "splits": list(splits),
         "partial": limit is not None,
     }
 

@@ -21,15 +21,17 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from hpsbench.features.embedded import SIZE
 from hpsbench.features.images import crop, decode_bytes
-from hpsbench.synth.detector import LANDMARK_ROWS, LIMBS, detector_points
-from hpsbench.synth.render import render_frame
-from hpsbench.synth.scene import SCENE_KINDS, Scene, make_scene
+from hpsbench.synth.crops import still_scene
+from hpsbench.synth.detector import LIMBS
+from hpsbench.synth.render import blurred, render_frame
+from hpsbench.synth.scene import Scene
 from hpsbench.synth.seeds import generator
-from hpsbench.types import FloatArray, IntArray
+from hpsbench.synth.visibility import coco18_world, keypoints2d
+from hpsbench.types import FloatArray
 
 PARTS = ("train", "held-out")
 VERSION = 1  # raise it when a shard's content changes
-SCENES_PER_SHARD = 1024  # scene numbers that belong to a shard
+SCENES_PER_SHARD = 256  # scene numbers that belong to a shard; a multiple of the scenes that share a backdrop
 LEAST_LIMBS = 6
 
 Progress = Callable[[int, int, str], None]
@@ -47,9 +49,7 @@ class CropSettings(BaseModel):
     scale: float = Field(gt=0)
     scale_jitter: float = Field(ge=0)
     shift_jitter: float = Field(ge=0)
-    frames_per_scene: int = Field(ge=1)
-    frame_step: int = Field(ge=1)
-    pairs: float = Field(ge=0, le=1)
+    blurred: float = Field(ge=0, le=1)
     thin_meshes: float = Field(ge=0, le=1)
 
     def fingerprint(self) -> str:
@@ -174,92 +174,69 @@ class Crop:
 
 
 def crops_of(settings: CropSettings, part: str, number: int) -> Iterator[Crop]:
-    """The endless crops of one shard: scene after scene, some frames of each, everybody in them.
+    """The crops of one shard, as many as are asked for: scene after scene, everybody in each of its frames.
 
-    Frames are rendered, compressed and cropped exactly as a dataset's are, so that training and extraction see alike.
+    Frames are drawn, compressed and cropped as a dataset's are, so that training and extraction see alike.
     """
     cv2.setNumThreads(1)
+    owner = f"encoder/{part}"
     for scene_number in range(number * SCENES_PER_SHARD, (number + 1) * SCENES_PER_SHARD):
-        draws = generator(f"encoder/{part}", "defects", scene_number)
-        scene = _scene(settings, f"encoder/{part}", scene_number, draws)
-        indices = np.arange(0, len(scene), settings.frame_step)
-        annotated = [_annotations(scene, person, indices) for person in range(len(scene.people))]
-        for position, index in enumerate(indices):
-            image = render_frame(scene, int(index), level=2 if draws.random() < settings.thin_meshes else 1)
-            jpeg = simplejpeg.encode_jpeg(image, quality=int(draws.integers(80, 96)))
-            image = decode_bytes(jpeg, "a rendered frame")
-            for own in annotated:
-                yield from _crop(settings, image, own, position, draws)
+        draws = generator(owner, "defects", scene_number)
+        scene = still_scene(scene_number, owner=owner)
+        params = [scene.body_params_cam(person) for person in range(len(scene.people))]
+        for index in range(len(scene)):
+            image = _photograph(settings, scene, index, draws)
+            for person, own in enumerate(params):
+                placed = _place(settings, scene, index, person, draws)
+                if placed is not None:
+                    cut, keypoints = placed.cut(image), placed.pixels(scene.joints_world[person][index])
+                    yield Crop(cut, own.full_pose[index], scene.people[person].betas, keypoints)
 
 
-def _scene(settings: CropSettings, owner: str, number: int, draws: np.random.Generator) -> Scene:
-    people, motions, backgrounds, cameras = (
-        generator(owner, ingredient, number) for ingredient in ("people", "motions", "backgrounds", "cameras")
-    )
-    return make_scene(
-        settings.frames_per_scene * settings.frame_step,
-        people=people,
-        motions=motions,
-        backgrounds=backgrounds,
-        cameras=cameras,
-        persons=2 if draws.random() < settings.pairs else 1,
-        kind=str(draws.choice(SCENE_KINDS)),
-    )
+def _photograph(
+    settings: CropSettings, scene: Scene, index: int, draws: np.random.Generator
+) -> NDArray[np.uint8]:
+    """One frame, sometimes blurred by a movement, through JPEG."""
+    image = render_frame(scene, index, level=2 if draws.random() < settings.thin_meshes else 1)
+    if draws.random() < settings.blurred:
+        image = blurred(image, draws.normal(0, 4.0, 2))
+    jpeg = simplejpeg.encode_jpeg(np.ascontiguousarray(image), quality=int(draws.integers(80, 96)))
+    return decode_bytes(jpeg, "a rendered frame")
 
 
 @dataclass(frozen=True)
-class _Annotations:
-    """What is known of one person in the rendered frames of a scene."""
+class _Placed:
+    """Where a crop lies in a frame."""
 
-    full_pose: FloatArray
-    betas: FloatArray
-    joints2d: FloatArray
-    detected2d: FloatArray
+    scene: Scene
+    index: int
+    centre: FloatArray
+    side: float
+    scale: float
+    size: int
 
+    def cut(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return crop(image, np.array([*self.centre, self.side, self.side]), self.scale, self.size)
 
-def _annotations(scene: Scene, person: int, indices: IntArray) -> _Annotations:
-    params, who = scene.body_params_cam(person), scene.people[person]
-    pose, transl = params.full_pose[indices], np.asarray(params.transl)[indices]
-    vertices, joints = who.body(0).pose(pose, who.betas, transl)
-    points = detector_points(joints, vertices[:, LANDMARK_ROWS])
-    return _Annotations(
-        full_pose=pose,
-        betas=np.asarray(who.betas),
-        joints2d=_pixels(joints, scene.intrinsics),
-        detected2d=_pixels(points, scene.intrinsics),
-    )
+    def pixels(self, points: FloatArray) -> FloatArray:
+        """(J, 3) world points -> (J, 2) pixels of the crop."""
+        seen = self.scene.project(points, self.index)[:, :2]
+        return np.asarray((seen - self.centre) * self.size / (self.scale * self.side) + self.size / 2)
 
 
-def _pixels(points: FloatArray, intrinsics: FloatArray) -> FloatArray:
-    projected = points @ intrinsics.T
-    return np.asarray(projected[..., :2] / np.maximum(projected[..., 2:], 0.05))
-
-
-def _crop(
-    settings: CropSettings,
-    image: NDArray[np.uint8],
-    own: _Annotations,
-    index: int,
-    draws: np.random.Generator,
-) -> Iterator[Crop]:
-    """The crop of one person, unless at most six limb joints are inside the image (as the views leave such out)."""
-    height, width = image.shape[:2]
-    points = own.detected2d[index]
-    inside = ((points >= 0) & (points < (width, height))).all(axis=1)
-    if inside[LIMBS].sum() <= LEAST_LIMBS:
-        return
-    low, high = points[inside].min(axis=0), points[inside].max(axis=0)
+def _place(
+    settings: CropSettings, scene: Scene, index: int, person: int, draws: np.random.Generator
+) -> _Placed | None:
+    """The jittered box of one person; None where at most six limb joints are seen, which the views leave out too."""
+    points = keypoints2d(scene, index, person, coco18_world(scene, person)[index])
+    seen = points[:, 2] > 0
+    if seen[LIMBS].sum() <= LEAST_LIMBS:
+        return None
+    low, high = points[seen, :2].min(axis=0), points[seen, :2].max(axis=0)
     side = float(np.linalg.norm(high - low)) * np.exp(draws.uniform(-1, 1) * settings.scale_jitter)
     centre = (low + high) / 2 + draws.normal(0, settings.shift_jitter, 2) * side
     # The cached crop is larger than what the network sees, at the same scale, so that windows of it can move.
-    scale = settings.scale * settings.side / SIZE
-    zoom = settings.side / (scale * side)
-    yield Crop(
-        image=crop(image, np.array([*centre, side, side]), scale, settings.side),
-        full_pose=own.full_pose[index],
-        betas=own.betas,
-        keypoints2d=(own.joints2d[index] - centre) * zoom + settings.side / 2,
-    )
+    return _Placed(scene, index, centre, side, settings.scale * settings.side / SIZE, settings.side)
 
 
 def _image_file(path: Path) -> Path:

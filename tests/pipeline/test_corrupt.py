@@ -29,6 +29,10 @@ def clean(image_store: MakeStore, patches: type, monkeypatch: pytest.MonkeyPatch
     return path
 
 
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
 def run(path: Path, **changes: object) -> FeatureJob:
     root = path.parents[1]
     settings = {
@@ -71,27 +75,29 @@ def test_a_hit_row_is_what_the_network_makes_of_the_painted_image(clean: Path, p
 
 def test_splits_workers_and_interruptions_don_t_change_the_result(clean: Path) -> None:
     run(clean)
-    whole = {
-        p.name: p.read_bytes()
-        for p in sorted((clean / "features" / NAME / "data" / "c").rglob("*"))
-        if p.is_file()
-    }
+    whole = content(clean / "features" / NAME)
     everything = open_store(clean).features[NAME]
     rows, data = np.array(everything.row), np.array(everything.data[:])
     (clean / "features" / NAME / "data" / "c" / "1" / "0").unlink()
     node = clean / "features" / NAME / "zarr.json"
     node.write_text(node.read_text().replace('"complete": true', '"complete": false'))
     run(clean, workers=4)
-    again = {
-        p.name: p.read_bytes()
-        for p in sorted((clean / "features" / NAME / "data" / "c").rglob("*"))
-        if p.is_file()
-    }
-    assert again == whole
+    assert content(clean / "features" / NAME) == whole
     shutil.rmtree(clean / "features" / NAME)
     run(clean, splits=["test"])
     test_only = open_store(clean).features[NAME]
     np.testing.assert_array_equal(test_only.data[:], data[np.isin(rows, test_only.row)])
+
+
+def test_a_set_grows_by_splits_and_is_then_the_one_made_at_once(clean: Path) -> None:
+    run(clean, splits=["test", "train"])
+    at_once = content(clean / "features" / NAME)
+    shutil.rmtree(clean / "features" / NAME)
+    assert run(clean, splits=["test"]).frames == 19
+    assert run(clean, splits=["train"]).frames == 47
+    assert content(clean / "features" / NAME) == at_once
+    again = run(clean, splits=["test"])
+    assert (again.frames, again.images, again.done) == (47, 0, 15)
 
 
 def test_seeds_bursts_and_modes_name_sets_of_their_own(clean: Path) -> None:

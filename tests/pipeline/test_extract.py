@@ -112,6 +112,7 @@ def test_a_dry_run_plans_and_touches_nothing(image_store: MakeStore) -> None:
 def test_splits_and_limits(image_store: MakeStore) -> None:
     path = image_store()
     assert run(path, splits=["test"]).frames == 19
+    assert run(path, splits=["train"]).frames == 47
     limited = run(path, limit=5)
     assert (limited.features, limited.frames) == ("patches-tcmr-first5", 5)
     assert open_store(path).features["patches-tcmr-first5"].attrs["partial"] is True
