@@ -43,6 +43,17 @@ def room_of(path: Path) -> str:
     return first.removesuffix(".py")
 
 
+def docstring_lines(node: ast.FunctionDef) -> int:
+    """A contract may be long; the code under it may not."""
+    first = node.body[0]
+    is_text = (
+        isinstance(first, ast.Expr)
+        and isinstance(first.value, ast.Constant)
+        and isinstance(first.value.value, str)
+    )
+    return (first.end_lineno or first.lineno) - first.lineno + 1 if is_text else 0
+
+
 def imported_rooms(path: Path) -> set[str]:
     """Rooms of hpsbench that a module imports, anywhere in its code."""
     found: set[str] = set()
@@ -79,8 +90,8 @@ def test_files_stay_readable(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 500
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.FunctionDef):
-            length = (node.end_lineno or node.lineno) - node.lineno + 1
-            assert length <= 80, f"{node.name} has {length} lines"
+            length = (node.end_lineno or node.lineno) - node.lineno + 1 - docstring_lines(node)
+            assert length <= 80, f"{node.name} has {length} lines of code"
 
 
 def test_typer_and_rich_are_used_in_the_cli_only() -> None:
@@ -104,7 +115,9 @@ def test_public_names_resolve_and_are_no_submodules() -> None:
         assert name in hpsbench._ROOMS or not taken, f"hpsbench.{name} shares its name with a submodule"
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["ls", "datasets"], ["ls", "protocols"], ["ls", "systems"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["ls", "datasets"], ["ls", "protocols"], ["ls", "systems"]]
+)
 def test_help_and_ls_import_nothing_heavy(arguments: list[str]) -> None:
     code = (
         "import sys\n"
@@ -121,4 +134,4 @@ def test_help_and_ls_import_nothing_heavy(arguments: list[str]) -> None:
 def test_no_path_of_a_machine_is_written_down() -> None:
     for path in modules():
         text = path.read_text(encoding="utf-8")
-        assert "/ho" "me/" not in text, path
+        assert "/home/" not in text, path
