@@ -11,6 +11,7 @@ import numpy as np
 from hpsbench.errors import BadData, MissingPrediction
 from hpsbench.evaluation.frames import FramePlan
 from hpsbench.evaluation.measures import Side, Values, VertexValues, count_degenerate, measure
+from hpsbench.evaluation.statistics import bootstrap_interval, group_sums
 from hpsbench.protocols.protocol import Metric, Protocol, Rule
 from hpsbench.results.measured import Measured
 from hpsbench.results.result import Result
@@ -119,18 +120,11 @@ def summarise(
         "track": float(np.nanmean(tracks)),
         "video": float(np.nanmean(videos)),
     }
-    if metric.average == "track":
-        used = ~np.isnan(tracks)
-        sums, counts = (
-            _add(part, sequences.group[used], sequences) for part in (tracks[used], used[used] * 1.0)
-        )
-    elif metric.average == "video":
-        used = ~np.isnan(videos)
-        sums, counts = videos[used], np.ones(int(used.sum()))
-    else:
-        sums, counts = (_add(part, sequences.row, sequences) for part in (weighted, values.weight))
-    sums, counts = sums[counts > 0], counts[counts > 0]
-    interval, why_none = _interval(sums, counts)
+    values_or_nan = np.where(values.weight > 0, values.value, np.nan)
+    sums, counts = group_sums(
+        values_or_nan, sequences.row, weight=values.weight, track=plan.group, average=metric.average
+    )
+    found = bootstrap_interval(sums, counts)
     value = by_average[metric.average]
     if rounding is not None and metric.unit.startswith("mm"):
         value = _rounded(value, rounding)
@@ -140,31 +134,16 @@ def summarise(
         n=round(values.weight.sum()),
         average=metric.average,
         by_average=by_average,
-        interval=interval,
-        why_no_interval=why_none,
-        sequences=len(sums),
+        interval=found.interval,
+        why_no_interval=found.why_none,
+        sequences=found.sequences,
     )
-
-
-def _interval(sums: FloatArray, counts: FloatArray) -> tuple[tuple[float, float] | None, str | None]:
-    """95 % interval of sum(sums) / sum(counts) over resampled sequences, or why there is none."""
-    n = len(sums)
-    if n < 6:
-        return None, f"{n} sequences; an interval needs at least 6"
-    drawn = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=10_000)
-    means = (drawn @ sums) / (drawn @ counts)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return (float(low), float(high)), None
 
 
 def _rounded(value: float, metres: float) -> float:
     """A length in millimetres to a multiple of so many metres."""
     digits = round(-math.log10(metres))
     return round(round(value / 1000.0, digits) * 1000.0, max(digits - 3, 0))
-
-
-def _add(values: FloatArray, index: IntArray, sequences: Sequences) -> FloatArray:
-    return np.bincount(index, weights=values, minlength=len(sequences.names)).astype(np.float64)
 
 
 def _means(weighted: FloatArray, weight: FloatArray, index: IntArray, count: int) -> FloatArray:
