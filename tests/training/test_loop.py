@@ -1,0 +1,131 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from hpsbench.errors import MissingFeatures
+from hpsbench.models._catalog import load_system
+from hpsbench.store.reader import open_store
+from hpsbench.training.batches import TrainingWindows, crop_keypoints
+from hpsbench.training.config import get_training_recipe
+from hpsbench.training.loop import on_split, plan_training, train
+
+FEATURES = "embedded-tcmr"
+
+
+def small(root: Path, **changes: Any) -> Any:
+    sets = {"schedule.epochs": 2, "schedule.iterations_per_epoch": 2, **changes.pop("sets", {})}
+    texts = tuple(f"{key}={json.dumps(value)}" for key, value in sets.items())
+    return train("vibe-generator", root, features=FEATURES, device="cpu", tiny=True, sets=texts, **changes)
+
+
+@pytest.fixture
+def world(tiny_world: Path, tmp_path: Path) -> Path:
+    for name in ("stores", "body_models", "raw"):
+        (tmp_path / name).symlink_to(tiny_world / name)
+    return tmp_path
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return dict(load_system(path).state_dict())  # type: ignore[attr-defined]
+
+
+def test_a_run_leaves_a_checkpoint_that_loads_and_says_what_made_it(world: Path) -> None:
+    run = small(world)
+    assert run.steps == 4
+    system = load_system(run.checkpoint)
+    card = system.card  # type: ignore[attr-defined]
+    assert card["training_recipe"]["name"] == "vibe-generator"
+    assert card["trained_on"]["synthetic"] is True
+    assert card["trained_on"]["features"] == FEATURES
+    lines = (run.folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
+    assert set(json.loads(lines[0])["loss"]) == {"keypoints2d", "joints3d", "pose", "shape"}
+
+
+def test_a_run_that_was_stopped_ends_with_the_same_weights(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = weights(small(world).folder / "last.safetensors")
+    other = world / "again"
+    other.mkdir()
+    for name in ("stores", "body_models", "raw"):
+        (other / name).symlink_to((world / name).resolve())
+
+    class Stop(Exception):
+        pass
+
+    def stop_in_the_second_epoch(done: int, total: int, note: str = "") -> None:
+        if done == 3:
+            raise Stop
+
+    with pytest.raises(Stop):
+        small(other, progress=stop_in_the_second_epoch)
+    resumed = small(other)
+    assert resumed.steps == 4
+    for name, value in weights(resumed.folder / "last.safetensors").items():
+        assert torch.equal(value, whole[name]), name
+
+
+def test_training_lowers_the_loss_on_a_batch_it_sees_again(world: Path) -> None:
+    run = small(world, sets={"schedule.epochs": 6, "schedule.iterations_per_epoch": 8, "optimiser.lr": 1e-3})
+    totals = [sum(line["loss"].values()) for line in run.history]
+    assert totals[-1] < 0.8 * totals[0]
+
+
+def test_windows_lie_in_one_track_and_a_batch_can_be_served_twice(world: Path) -> None:
+    store = open_store(world / "stores" / "3dpw.zarr")
+    windows = TrainingWindows(store, get_training_recipe("vibe-generator"), FEATURES)
+    track_of = np.repeat(np.arange(len(store.clips)), store.clips["length"])
+    tracks = np.asarray([store.clips["track"].iloc[i] for i in track_of])
+    for places in windows.places:
+        assert len(set(tracks[windows.rows[places]])) == 1
+    first, again = windows.batch(np.array([0, 1])), windows.batch(np.array([0, 1]))
+    for name in first.__dataclass_fields__:
+        assert torch.equal(getattr(first, name), getattr(again, name)), name
+    seen = first.keypoints2d[..., 2] > 0
+    assert seen.any()
+    assert (first.keypoints2d[..., :2][seen].abs() < 1.5).all(), "keypoints lie in the crop"
+
+
+def test_the_order_of_an_epoch_depends_on_seed_and_epoch_alone(world: Path) -> None:
+    store = open_store(world / "stores" / "3dpw.zarr")
+    windows = TrainingWindows(store, get_training_recipe("vibe-generator"), FEATURES)
+
+    def served(seed: int, epoch: int) -> list[float]:
+        found = windows.epoch(batch=3, iterations=5, seed=seed, epoch=epoch)
+        return [float(batch.features.sum()) for batch in found]
+
+    assert served(0, 1) == served(0, 1)
+    assert served(0, 1) != served(0, 2)
+    assert served(0, 1) != served(1, 1)
+
+
+def test_crop_keypoints_follows_the_published_formula() -> None:
+    keypoints = np.array([[[100.0, 50.0, 0.9], [140.0, 70.0, 0.2]]])
+    box = np.array([[100.0, 60.0, 80.0, 80.0]])
+    made = crop_keypoints(keypoints, box, [1, 0, -1], 1.2, 0.3)
+    np.testing.assert_allclose(made[0, 1], [0.0, 2 * (50 - 60) / (1.2 * 80), 1.0], rtol=1e-6)
+    np.testing.assert_array_equal(made[0, [0, 2]], np.zeros((2, 3)))
+
+
+def test_a_missing_feature_set_is_named(world: Path) -> None:
+    with pytest.raises(MissingFeatures, match="nonesuch"):
+        train("vibe-generator", world, features="nonesuch", tiny=True)
+
+
+def test_a_plan_touches_nothing_and_counts_steps(world: Path) -> None:
+    plan = plan_training("vibe-generator", world, tiny=True)
+    assert plan["steps"] == 3
+    assert plan["windows"] > 0
+    assert not (world / "runs").exists()
+
+
+def test_validation_on_another_split_is_another_protocol() -> None:
+    from hpsbench.protocols.catalog import get_protocol
+
+    protocol = get_protocol("tcmr")
+    other = on_split(protocol, "3dpw", "val")
+    assert other.rule("3dpw").splits == ("val",)
+    assert other.sha256 != protocol.sha256
