@@ -16,7 +16,7 @@ from hpsbench.types import WindowRule
 
 CARD = {
     "title": "confidence-aware temporal feature aggregation",
-    "paper": "Zhang et al., Confidence-Aware Temporal Feature Aggregation (code announced, none released)",
+    "paper": "Zhang et al., Confidence-Aware Temporal Feature Aggregation, IEEE Trans. Multimedia 2022 (no code released)",
     "inputs": {"features": 2048, "window": 16},
     "predicts": "SMPL parameters and camera of every frame of a window",
     "parameters": 80374075,
