@@ -237,7 +237,7 @@ def smpl_dict(gender: Gender) -> dict[str, Any]:
         "v_template": arrays.v_template,
         "f": arrays.f,
         "shapedirs": arrays.shapedirs,
-        "posedirs": arrays.posedirs,
+        "posedirs": arrays.posedirs.astype(np.float32),
         "J": arrays.J_regressor @ arrays.v_template,
         "J_regressor": joint_regressor,
         "J_regressor_prior": joint_regressor,

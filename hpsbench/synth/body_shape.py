@@ -96,7 +96,7 @@ def skin_weights() -> FloatArray:
     weights = np.zeros((len(points), 24))
     arm = ramp(side - 0.25 * np.maximum(y - 0.20, 0), 0.085, 0.190) * ramp(y, 0.02, 0.15)
     arm = np.where(side > 0.21, 1.0, arm)
-    groin = y - 0.55 * np.maximum(side - 0.05, 0) + 0.25 * z
+    groin = y - 0.55 * np.maximum(side - 0.05, 0) + 1.2 * np.maximum(0.04 - side, 0) + 0.25 * z
     leg = ramp(groin, -0.315, -0.425)
     _share_spine(weights, y, z, (1 - arm) * (1 - leg))
     for name, here in (("left", ramp(x, -0.012, 0.012)), ("right", ramp(x, 0.012, -0.012))):
@@ -111,7 +111,7 @@ def _share_spine(weights: FloatArray, y: FloatArray, z: FloatArray, share: Float
     bones = ("pelvis", "spine1", "spine2", "spine3", "neck", "head")
     jaw = y - 0.35 * np.clip(z - 0.02, 0, 0.08) * (y < 0.37)
     cuts = [ramp(y, -0.18, -0.06), ramp(y, -0.04, 0.05), ramp(y, 0.03, 0.12), ramp(y, 0.235, 0.305)]
-    cuts += [np.maximum(ramp(jaw, 0.315, 0.365), ramp(z, 0.045, 0.07) * ramp(y, 0.30, 0.32))]
+    cuts += [np.maximum(ramp(jaw, 0.315, 0.365), ramp(z, 0.040, 0.085) * ramp(y, 0.30, 0.33))]
     rest = share
     for bone, cut in zip(bones, cuts, strict=False):
         weights[:, JOINT[bone]] += rest * (1 - cut)

@@ -97,6 +97,10 @@ def smooth_noise(shape: tuple[int, ...], sigma: float, rng: np.random.Generator)
     return np.asarray(smooth * np.sqrt(2 * sigma * np.sqrt(np.pi)))
 
 
+def _rate(value: FloatArray, fps: float) -> FloatArray:
+    return np.asarray(np.gradient(value) * fps) if len(value) > 1 else np.zeros_like(value)
+
+
 def _phase(c: Curves, rate: float, rng: np.random.Generator) -> FloatArray:
     wobble = 1 + 0.04 * smooth_noise((len(c),), c.fps, rng)
     return np.asarray(2 * np.pi * (rng.random() + np.cumsum(rate * wobble) / c.fps))
@@ -192,7 +196,7 @@ def sitting(c: Curves, rng: np.random.Generator) -> None:
     down = keyframes(c.time, rng, 0.0, 1.0, every=(2.5, 4.5), move=0.35)
     sit = np.clip((down - 0.25) / 0.15, 0, 1)
     sit = gaussian_filter1d(sit, 0.2 * c.fps, mode="nearest")
-    moving = np.clip(np.gradient(sit) * c.fps * 0.8, -0.7, 0.7) ** 2
+    moving = np.clip(_rate(sit, c.fps) * 0.8, -0.7, 0.7) ** 2
     for side in SIDES:
         _gesture(c, side, rng)
         c[f"{side}_arm_raise"] = c[f"{side}_arm_raise"] * 0.5 + 0.15
@@ -212,7 +216,7 @@ def turning(c: Curves, rng: np.random.Generator) -> None:
     _gait(c, rng, rate=rng.uniform(0.8, 1.1), stride=rng.uniform(0.06, 0.16), running=0.0, turn=0.2)
     turns = keyframes(c.time, rng, -2.8, 2.8, every=(1.5, 3.0), move=0.7)
     c["heading"] = turns
-    rate = np.gradient(turns) * c.fps if len(c) > 1 else np.zeros(len(c))
+    rate = _rate(turns, c.fps)
     c["spine_twist"] = np.clip(0.12 * rate, -0.4, 0.4)
     c["head_yaw"] = np.clip(0.20 * rate, -0.8, 0.8)
     for side, sign in zip(SIDES, (1, -1), strict=True):

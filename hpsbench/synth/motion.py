@@ -201,7 +201,7 @@ def _walk_root(curves: Curves, full_pose: FloatArray, rest_joints: FloatArray) -
     root = np.cumsum(velocity, axis=0) / fps
     root -= root[:1]
     standing = gaussian_filter1d(-lowest[:, 0], 0.03 * fps, mode="nearest")
-    hanging = 0.95 * (rest_joints[0, 1] - rest_joints[JOINT["left_foot"], 1])
+    hanging = 1.02 * (rest_joints[0, 1] - rest_joints[JOINT["left_foot"], 1])
     root[:, 1] = (1 - curves["hang"]) * standing + curves["hang"] * hanging + curves["lift"]
     return np.asarray(root - rest_joints[0])
 
