@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hpsbench.recipes.view_rules import Seen
 from hpsbench.types import BoolArray, FloatArray
 
 REFERENCE_HEIGHT = 150.0  # pixels: "scale" below is this over the diagonal of the keypoints' box
@@ -37,37 +38,79 @@ class TrackBoxes(NamedTuple):
     stop: int
 
 
-def keypoint_extents(keypoints2d: FloatArray, threshold: float) -> Extents:
-    """Smallest boxes about the keypoints whose confidence is above a threshold.
+def seen_keypoints(keypoints2d: FloatArray, seen: Seen, threshold: float = 0.0) -> BoolArray:
+    """Which keypoints count.
 
     Args:
         keypoints2d: (T, K, 3) x, y in pixels and confidence.
-        threshold: strict.
+        seen: by `confidence`, or by their place: `x-or-y`, `x-and-y` other than zero.
+        threshold: of the confidence, strict.
+
+    Returns:
+        (T, K).
+    """
+    if seen == "confidence":
+        above: BoolArray = np.asarray(keypoints2d[..., 2]) > threshold
+        return above
+    placed = np.asarray(keypoints2d[..., :2]) != 0
+    found: BoolArray = placed.any(axis=-1) if seen == "x-or-y" else placed.all(axis=-1)
+    return found
+
+
+def keypoint_extents(keypoints2d: FloatArray, threshold: float, seen: Seen = "confidence") -> Extents:
+    """Smallest boxes about the keypoints that count.
+
+    Args:
+        keypoints2d: (T, K, 3) x, y in pixels and confidence.
+        threshold: of the confidence, strict.
+        seen: which keypoints count (`seen_keypoints`).
     """
     points = np.asarray(keypoints2d[..., :2], dtype=np.float64)
-    seen = keypoints2d[..., 2] > threshold
-    low = np.where(seen[..., None], points, np.inf).min(axis=1)
-    high = np.where(seen[..., None], points, -np.inf).max(axis=1)
-    found: BoolArray = np.any(seen, axis=1)
+    counts = seen_keypoints(keypoints2d, seen, threshold)
+    low = np.where(counts[..., None], points, np.inf).min(axis=1)
+    high = np.where(counts[..., None], points, -np.inf).max(axis=1)
+    found: BoolArray = np.any(counts, axis=1)
     with np.errstate(invalid="ignore"):
         return Extents((low + high) / 2, high - low, found)
 
 
-def tight_boxes(keypoints2d: FloatArray, *, threshold: float, factor: float) -> FloatArray:
+def tight_boxes(
+    keypoints2d: FloatArray, *, seen: Seen = "confidence", threshold: float = 0.0, factor: float
+) -> FloatArray:
     """Squares about the keypoints of each frame; side = factor x the longer side of their smallest box.
 
     Args:
         keypoints2d: (T, K, 3) x, y in pixels and confidence.
+        seen: which keypoints count (`seen_keypoints`).
         threshold: keypoints with a higher confidence count.
         factor: of the side.
 
     Returns:
         (T, 4); NaN where no two keypoints lie apart.
     """
-    center, size, found = keypoint_extents(keypoints2d, threshold)
+    center, size, found = keypoint_extents(keypoints2d, threshold, seen)
     side = size.max(axis=1) * factor
     boxes = np.column_stack([center, side, side])
     boxes[~(found & (side > 0))] = np.nan
+    return boxes
+
+
+def given_boxes(bbox_xyxy: FloatArray, *, factor: float) -> FloatArray:
+    """Squares about the dataset's own boxes; side = factor x their longer side.
+
+    Args:
+        bbox_xyxy: (T, 4) corners in pixels.
+        factor: of the side.
+
+    Returns:
+        (T, 4); NaN where the given box is unknown or has no width or height.
+    """
+    corners = np.asarray(bbox_xyxy, dtype=np.float64).reshape(-1, 2, 2)
+    size = corners[:, 1] - corners[:, 0]
+    side = size.max(axis=1) * factor
+    boxes = np.column_stack([corners.mean(axis=1), side, side])
+    with np.errstate(invalid="ignore"):
+        boxes[~(size > 0).all(axis=1)] = np.nan
     return boxes
 
 

@@ -6,13 +6,14 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from hpsbench.errors import BrokenFile, UnknownName, UsageError
+from hpsbench.recipes.view_rules import STRICT, ViewRule
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = STRICT
 
 
 def _as_list(value: Any) -> Any:
@@ -55,10 +56,17 @@ class Split(_Strict):
 
     Attributes:
         glob: one pattern or several under the raw root; files are taken in alphabetical order.
+        take: of several patterns `all` count, or only the `first` that matches anything (other layouts of the same).
+        told_by: whether a file's `path` says that it belongs to this split, or the `reader`, which looks into the file
+            (its function `split_of`).
+        items: what one work item is: a whole `file`, or a part of it as the `reader` cuts it (its function `items_of`).
         sequences, tracks: how many there should be, where that is known.
     """
 
     glob: Globs
+    take: Literal["all", "first"] = "all"
+    told_by: Literal["path", "reader"] = "path"
+    items: Literal["file", "reader"] = "file"
     sequences: int | None = None
     tracks: int | None = None
 
@@ -95,78 +103,6 @@ class FieldFacts(_Strict):
     optional: bool = False
     note: str = ""
     false_means: str | None = None
-
-
-class NoBox(_Strict):
-    """The dataset has no images, or the view no boxes."""
-
-    rule: Literal["none"]
-
-
-class TightBox(_Strict):
-    """Square about the smallest box of the keypoints of one frame; side = factor x its longer side.
-
-    Attributes:
-        threshold: keypoints with a higher confidence count.
-    """
-
-    rule: Literal["tight"]
-    threshold: float = 0.0
-    factor: float = 1.0
-
-
-class SmoothBox(_Strict):
-    """Square boxes smoothed along the track, as VIBE, TCMR and HMMR make them (`recipes/boxes.py`).
-
-    Attributes:
-        threshold: keypoints with a higher confidence count.
-        median: width of the median filter, in frames.
-        sigma: of the Gaussian filter, in frames.
-        factor: side = factor x the (smoothed) diagonal of the keypoints' box.
-        ends: before the first and after the last frame with a box: `trim` leaves the frames out of the view,
-            `hold` repeats the nearest box.
-    """
-
-    rule: Literal["smoothed"]
-    threshold: float
-    median: int = 11
-    sigma: float
-    factor: float
-    ends: Literal["trim", "hold"] = "trim"
-
-
-class Visible(_Strict):
-    """Keep frames in which more than `more_than` of these keypoints have a higher confidence than `threshold`."""
-
-    joints: Annotated[list[str], Field(min_length=1)]
-    threshold: float
-    more_than: int
-
-
-class ViewRule(_Strict):
-    """How one code base selects rows and boxes of this dataset.
-
-    Attributes:
-        source: the public code or paper that the rule was read from.
-        crop_scale: the image crop's side is `crop_scale` x the box's side; absent where the view has no boxes.
-        box: how boxes are made.
-        visible: visibility rule, if any.
-        valid: whether rows must have the dataset's own `valid` flag.
-        note: what is special about it.
-    """
-
-    source: str
-    crop_scale: float | None = None
-    box: Annotated[NoBox | TightBox | SmoothBox, Field(discriminator="rule")]
-    visible: Visible | None = None
-    valid: bool = False
-    note: str = ""
-
-    @model_validator(mode="after")
-    def _boxes_are_for_crops(self) -> "ViewRule":
-        if (self.crop_scale is None) != (self.box.rule == "none"):
-            raise ValueError("crop_scale belongs to a view with boxes, and only to it")
-        return self
 
 
 class Expected(_Strict):
@@ -245,6 +181,13 @@ class Recipe(_Strict):
     def _names_agree(self) -> "Recipe":
         if self.default_view not in self.views:
             raise UnknownName("view", self.default_view, self.views)
+        for view in self.views.values():
+            for flag in view.flags:
+                if flag not in self.fields:
+                    raise UnknownName("field", flag, self.fields)
+            for split in view.thin.splits if view.thin else []:
+                if split not in self.splits:
+                    raise UnknownName("split", split, self.splits)
         for expected in self.expected:
             if expected.split is not None and expected.split not in self.splits:
                 raise UnknownName("split", expected.split, self.splits)

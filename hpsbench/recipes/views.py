@@ -1,21 +1,26 @@
 """Which rows a view keeps and with which box: one reading of the rules that recipes declare."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from hpsbench.bodies.joints import JointSet, get_joint_set
+from hpsbench.bodies.joints import get_joint_set
 from hpsbench.errors import BadData
-from hpsbench.recipes.boxes import held, smoothed_boxes, tight_boxes
-from hpsbench.recipes.schema import NoBox, Recipe, SmoothBox, TightBox, ViewRule
+from hpsbench.recipes.boxes import given_boxes, held, seen_keypoints, smoothed_boxes, tight_boxes
+from hpsbench.recipes.schema import Recipe
+from hpsbench.recipes.view_rules import FixedBox, GivenBox, Inside, NoBox, SmoothBox, TightBox, ViewRule
 from hpsbench.types import BoolArray, FloatArray, Track
 
+OTHER_CAMERA = "other-camera"
+INVALID = "invalid"
 NO_BOX = "no-box"
 UNDETECTED_EDGE = "undetected-edge"
+OUTSIDE_IMAGE = "joint-outside-image"
 TOO_FEW_VISIBLE = "too-few-visible"
-INVALID = "invalid"
+THINNED = "thinned"
+TOO_SHORT = "too-short"
 
 
 class TrackView(NamedTuple):
@@ -24,8 +29,8 @@ class TrackView(NamedTuple):
     Attributes:
         keep: (T,) which frames the view keeps.
         bbox_cxcywh: (T, 4) pixels; NaN where there is no box. Frames that are left out may have one.
-        dropped: reason -> frames left out for it; each frame has one reason, the first that holds in the order
-            invalid, no-box, undetected-edge, too-few-visible.
+        dropped: reason -> frames left out for it; each frame has one reason, the first that holds in the order of
+            `view_track`.
     """
 
     keep: BoolArray
@@ -33,35 +38,55 @@ class TrackView(NamedTuple):
     dropped: Mapping[str, int]
 
 
+class _Kept:
+    """The frames of a track that are left, and how many went for which reason."""
+
+    def __init__(self, length: int) -> None:
+        self.keep: BoolArray = np.ones(length, dtype=bool)
+        self.dropped: Counter[str] = Counter()
+
+    def drop(self, which: BoolArray, reason: str) -> None:
+        self.dropped[reason] += int((self.keep & which).sum())
+        self.keep[which] = False
+
+
 def view_track(track: Track, rule: ViewRule, recipe: Recipe) -> TrackView:
     """Apply a view's rule to a track.
 
-    Reasons: `no-box` (no keypoints to make a box from in the whole track, or in this frame; a smoothed track of five
-    frames or fewer), `undetected-edge` (before the first or after the last detection), `too-few-visible`, and what the
-    recipe calls frames whose `valid` flag is not set (`camera-invalid` in 3DPW).
+    Reasons, in this order: `other-camera`; what the recipe calls frames whose `valid` flag or another flag is not set
+    (`camera-invalid` in 3DPW); `no-box` (no keypoints to make a box from in the whole track, or in this frame; a
+    smoothed track of five frames or fewer); `undetected-edge` (before the first or after the last detection);
+    `joint-outside-image`; `too-few-visible`; `thinned` (a view of a lower rate); `too-short` (fewer frames of the track
+    are left than the rule asks for).
 
     Raises:
-        BadData: the rule needs a field that the track does not have.
+        BadData: the rule needs a field, or the image's size, and the track does not have it.
     """
-    keep = np.ones(len(track), dtype=bool)
-    dropped: Counter[str] = Counter()
-
-    def drop(which: BoolArray, reason: str) -> None:
-        dropped[reason] += int((keep & which).sum())
-        keep[which] = False
-
-    if rule.valid:
-        facts = recipe.fields.get("valid")
-        drop(~_field(track, "valid", recipe).astype(bool), (facts and facts.false_means) or INVALID)
+    kept = _Kept(len(track))
+    everything = np.ones(len(track), dtype=bool)
+    if rule.cameras and track.camera is not None and track.camera not in rule.cameras:
+        kept.drop(everything, OTHER_CAMERA)
+    for flag in [*(["valid"] if rule.valid else []), *rule.flags]:
+        facts = recipe.fields.get(flag)
+        reason = (facts and facts.false_means) or (INVALID if flag == "valid" else f"not-{flag}")
+        kept.drop(~_field(track, flag, recipe).astype(bool), reason)
     boxes, inside = _boxes(track, rule, recipe)
-    if rule.box.rule != "none" and not _holds(rule):
-        drop(np.isnan(boxes).any(axis=1) & inside, NO_BOX)
-        drop(~inside, UNDETECTED_EDGE)
+    if rule.box.rule != "none" and rule.boxless == "drop" and not _holds(rule):
+        kept.drop(np.isnan(boxes).any(axis=1) & inside, NO_BOX)
+        kept.drop(~inside, UNDETECTED_EDGE)
+    if rule.inside is not None:
+        kept.drop(~_inside_image(track, rule.inside, recipe), OUTSIDE_IMAGE)
     if rule.visible is not None:
-        points = _field(track, "keypoints2d", recipe)[:, _keypoints(recipe).indices(rule.visible.joints)]
-        count = (points[..., 2] > rule.visible.threshold).sum(axis=1)
-        drop(count <= rule.visible.more_than, TOO_FEW_VISIBLE)
-    return TrackView(keep, boxes, {reason: count for reason, count in dropped.items() if count})
+        seen = seen_keypoints(
+            _keypoints(track, rule.visible.joints, recipe), rule.visible.seen, rule.visible.threshold
+        )
+        kept.drop(seen.sum(axis=1) <= rule.visible.more_than, TOO_FEW_VISIBLE)
+    if rule.thin is not None and (not rule.thin.splits or track.split in rule.thin.splits):
+        ordinal = np.cumsum(kept.keep) - 1
+        kept.drop(ordinal % rule.thin.every != 0, THINNED)
+    if kept.keep.sum() < rule.min_frames:
+        kept.drop(everything, TOO_SHORT)
+    return TrackView(kept.keep, boxes, {reason: count for reason, count in kept.dropped.items() if count})
 
 
 def _holds(rule: ViewRule) -> bool:
@@ -74,9 +99,13 @@ def _boxes(track: Track, rule: ViewRule, recipe: Recipe) -> tuple[FloatArray, Bo
     box = rule.box
     if isinstance(box, NoBox):
         return np.full((len(track), 4), np.nan), everywhere
-    points = _field(track, "keypoints2d", recipe)
+    if isinstance(box, FixedBox):
+        return np.tile(np.asarray(box.cxcywh), (len(track), 1)), everywhere
+    if isinstance(box, GivenBox):
+        return given_boxes(_field(track, "bbox_xyxy", recipe), factor=box.factor), everywhere
+    points = _keypoints(track, box.joints if isinstance(box, TightBox) else [], recipe)
     if isinstance(box, TightBox):
-        return tight_boxes(points, threshold=box.threshold, factor=box.factor), everywhere
+        return tight_boxes(points, seen=box.seen, threshold=box.threshold, factor=box.factor), everywhere
     found = smoothed_boxes(
         points, threshold=box.threshold, median=box.median, sigma=box.sigma, factor=box.factor
     )
@@ -88,16 +117,30 @@ def _boxes(track: Track, rule: ViewRule, recipe: Recipe) -> tuple[FloatArray, Bo
     return found.bbox_cxcywh, (rows >= found.start) & (rows < found.stop)
 
 
+def _inside_image(track: Track, rule: Inside, recipe: Recipe) -> BoolArray:
+    if track.width is None or track.height is None:
+        raise BadData(
+            f"{recipe.key}: a view drops joints outside the image, but the image size of track {track.key} is unknown"
+        )
+    points = _keypoints(track, rule.joints, recipe)[..., :2]
+    inside: BoolArray = np.all((points >= 0) & (points < [track.width, track.height]), axis=(1, 2))
+    return inside
+
+
 def _field(track: Track, name: str, recipe: Recipe) -> FloatArray:
     if name not in track.fields:
         raise BadData(f"{recipe.key}: a view needs the field {name!r}, which track {track.key} does not have")
     return np.asarray(track.fields[name])
 
 
-def _keypoints(recipe: Recipe) -> JointSet:
+def _keypoints(track: Track, joints: Sequence[str], recipe: Recipe) -> FloatArray:
+    """(T, K, 3) the track's keypoints of these names; of all where none is named."""
+    points = _field(track, "keypoints2d", recipe)
+    if not joints:
+        return points
     if recipe.keypoint_set is None:
         raise BadData(f"{recipe.path}: a view names keypoints, but fields.keypoints2d has no joint_set")
-    return get_joint_set(recipe.keypoint_set)
+    return points[:, get_joint_set(recipe.keypoint_set).indices(joints)]
 
 
 class ViewCount(NamedTuple):

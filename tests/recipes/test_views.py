@@ -9,8 +9,8 @@ import pytest
 
 from hpsbench.errors import BadData
 from hpsbench.recipes.catalog import get_recipe
-from hpsbench.recipes.schema import NoBox, ViewRule, Visible
 from hpsbench.recipes.sequences import find_sequences, read_sequence
+from hpsbench.recipes.view_rules import NoBox, ViewRule, Visible
 from hpsbench.recipes.views import ViewCount, sum_counts, view_track
 from hpsbench.types import Track
 

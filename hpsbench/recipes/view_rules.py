@@ -1,0 +1,150 @@
+"""How a view of a dataset selects rows and makes boxes: the rules that recipes declare under `views`.
+
+A code base that needs another rule gets one more named value here and one reading of it in `recipes/views.py`.
+"""
+
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+# Of every table of a recipe: unknown keys and values of another type are errors.
+STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class _Strict(BaseModel):
+    model_config = STRICT
+
+
+class NoBox(_Strict):
+    """The dataset has no images, or the view no boxes."""
+
+    rule: Literal["none"]
+
+
+# Which keypoints count: those whose confidence is above a threshold; those with x or y (x and y) other than zero.
+Seen: TypeAlias = Literal["confidence", "x-or-y", "x-and-y"]
+
+
+class TightBox(_Strict):
+    """Square about the smallest box of the keypoints of one frame; side = factor x its longer side.
+
+    Attributes:
+        joints: only these keypoints count; empty: all.
+        seen: which keypoints count.
+        threshold: for `confidence`: keypoints with a higher one count.
+    """
+
+    rule: Literal["tight"]
+    joints: list[str] = []
+    seen: Seen = "confidence"
+    threshold: float = 0.0
+    factor: float = 1.0
+
+
+class GivenBox(_Strict):
+    """Square about the dataset's own box (field `bbox_xyxy`) of one frame; side = factor x its longer side."""
+
+    rule: Literal["given"]
+    factor: float = 1.0
+
+
+class FixedBox(_Strict):
+    """The same box in every frame, for images that are crops already.
+
+    Attributes:
+        cxcywh: centre and size in pixels.
+    """
+
+    rule: Literal["fixed"]
+    cxcywh: Annotated[list[float], Field(min_length=4, max_length=4)]
+
+
+class SmoothBox(_Strict):
+    """Square boxes smoothed along the track, as VIBE, TCMR and HMMR make them (`recipes/boxes.py`).
+
+    Attributes:
+        threshold: keypoints with a higher confidence count.
+        median: width of the median filter, in frames.
+        sigma: of the Gaussian filter, in frames.
+        factor: side = factor x the (smoothed) diagonal of the keypoints' box.
+        ends: before the first and after the last frame with a box: `trim` leaves the frames out of the view,
+            `hold` repeats the nearest box.
+    """
+
+    rule: Literal["smoothed"]
+    threshold: float
+    median: int = 11
+    sigma: float
+    factor: float
+    ends: Literal["trim", "hold"] = "trim"
+
+
+class Visible(_Strict):
+    """Keep frames in which more than `more_than` of these keypoints count.
+
+    Attributes:
+        joints: names in the dataset's keypoint set.
+        seen: which keypoints count.
+        threshold: for `confidence`: keypoints with a higher one count.
+    """
+
+    joints: Annotated[list[str], Field(min_length=1)]
+    seen: Seen = "confidence"
+    threshold: float = 0.0
+    more_than: int
+
+
+class Inside(_Strict):
+    """Keep frames in which all these keypoints lie in the image: 0 <= x < width, 0 <= y < height."""
+
+    joints: Annotated[list[str], Field(min_length=1)]
+
+
+class Thin(_Strict):
+    """Of the frames of a track that the other rules keep, keep every n-th, beginning with the first.
+
+    Attributes:
+        every: n.
+        splits: where this holds; empty: everywhere.
+    """
+
+    every: Annotated[int, Field(ge=1)]
+    splits: list[str] = []
+
+
+class ViewRule(_Strict):
+    """How one code base selects rows and boxes of this dataset.
+
+    Attributes:
+        source: the public code or paper that the rule was read from.
+        crop_scale: the image crop's side is `crop_scale` x the box's side; absent where the view has no boxes.
+        box: how boxes are made.
+        boxless: frames without a box: left out, or kept.
+        cameras: only tracks of these cameras, and tracks of no named camera; empty: all.
+        flags: fields that must be true, beside `valid`.
+        valid: whether rows must have the dataset's own `valid` flag.
+        inside: out-of-image rule, if any.
+        visible: visibility rule, if any.
+        thin: rate, if it is lower than the dataset's.
+        min_frames: tracks of which fewer frames are left are left out as a whole.
+        note: what is special about it.
+    """
+
+    source: str
+    crop_scale: float | None = None
+    box: Annotated[NoBox | TightBox | GivenBox | FixedBox | SmoothBox, Field(discriminator="rule")]
+    boxless: Literal["drop", "keep"] = "drop"
+    cameras: list[str] = []
+    flags: list[str] = []
+    valid: bool = False
+    inside: Inside | None = None
+    visible: Visible | None = None
+    thin: Thin | None = None
+    min_frames: int = 0
+    note: str = ""
+
+    @model_validator(mode="after")
+    def _boxes_are_for_crops(self) -> "ViewRule":
+        if (self.crop_scale is None) != (self.box.rule == "none"):
+            raise ValueError("crop_scale belongs to a view with boxes, and only to it")
+        return self
