@@ -24,7 +24,7 @@ class Manifest(NamedTuple):
     """What a store was made from.
 
     Attributes:
-        files: in the order of the sequences.
+        files: in the order of the sequences; a file that holds several is listed once.
         sha256: of the list.
     """
 
@@ -39,7 +39,7 @@ def raw_manifest(
     threads: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> Manifest:
-    """Hash the files of some sequences; hashes of files that have not changed since are taken from `cache`.
+    """Hash the files of some sequences, each once; hashes of unchanged files are taken from `cache`.
 
     Args:
         sequences: whose files.
@@ -51,17 +51,18 @@ def raw_manifest(
         MissingRawFiles: a file has gone since it was listed.
     """
     known = _read_cache(cache)
+    files = list({(raw.root, raw.name): raw for raw in sequences}.values())
     with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
         entries = []
-        for done, entry in enumerate(pool.map(lambda raw: _entry(raw, known), sequences), start=1):
+        for done, entry in enumerate(pool.map(lambda raw: _entry(raw, known), files), start=1):
             entries.append(entry)
             if progress is not None:
-                progress(done, len(sequences))
+                progress(done, len(files))
     fresh = {key: sha for _, key, sha in entries}
     if fresh.items() - known.items():
         _write_cache(cache, known | fresh)
-    files = [file for file, _, _ in entries]
-    return Manifest(files, _digest(files))
+    listed = [file for file, _, _ in entries]
+    return Manifest(listed, _digest(listed))
 
 
 def _digest(files: Iterable[RawFile]) -> str:

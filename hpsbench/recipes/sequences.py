@@ -3,24 +3,25 @@
 import fnmatch
 import importlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from importlib.metadata import entry_points
+from dataclasses import dataclass, field, replace
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from hpsbench.errors import BadData, HpsbenchError, MissingData, UnknownName, UsageError
-from hpsbench.recipes.schema import Recipe
+from hpsbench.errors import BadData, BrokenFile, HpsbenchError, MissingData, UnknownName, UsageError
+from hpsbench.recipes.schema import Recipe, Split
 from hpsbench.types import NOTHING, Track
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawSequence:
-    """One raw file that holds one recorded sequence.
+    """One raw file, or a part of one, that is read in one go: usually one recorded sequence.
 
     Attributes:
         root: the raw dataset's folder.
         name: path of the file under `root`, with forward slashes.
         split: `train`, `val` or `test`.
+        item: which part of the file, in the reader's own words; empty: the whole file.
         fps: of the recipe, or None where it differs.
         options: the reader's constants, from the recipe.
     """
@@ -28,6 +29,7 @@ class RawSequence:
     root: Path
     name: str
     split: str
+    item: str = ""
     fps: float | None = None
     options: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
 
@@ -66,22 +68,60 @@ def find_sequences(recipe: Recipe, root: Path, limit: int | None = None) -> list
         limit: at most so many per split.
 
     Raises:
-        BadData: a file belongs to two splits.
+        BadData: a file belongs to two splits, or its reader puts it into a split that the recipe does not have.
     """
     found: list[RawSequence] = []
     owner: dict[str, str] = {}
+    told: dict[str, str] = {}
     for split, facts in recipe.splits.items():
-        names = sorted({name for pattern in facts.glob for name in _matches(root, pattern)})
-        names = [name for name in names if not _excluded(name, recipe.exclude)]
-        for name in names:
+        own: list[RawSequence] = []
+        for name in _names(recipe, root, facts):
+            raw = RawSequence(
+                root=root, name=name, split=split, fps=recipe.source.fps, options=recipe.options
+            )
+            if facts.told_by == "reader" and _told(recipe, raw, told) != split:
+                continue
             if name in owner:
                 raise BadData(f"{recipe.path}: {name} belongs to the splits {owner[name]} and {split}")
             owner[name] = split
-        found += [
-            RawSequence(root=root, name=name, split=split, fps=recipe.source.fps, options=recipe.options)
-            for name in names[:limit]
-        ]
+            own += _items(recipe, raw) if facts.items == "reader" else [raw]
+            if limit is not None and len(own) >= limit:
+                break
+        found += own[:limit]
     return found
+
+
+def _names(recipe: Recipe, root: Path, facts: Split) -> list[str]:
+    """The files that a split's patterns name, in alphabetical order."""
+    found: set[str] = set()
+    for pattern in facts.glob:
+        found |= {name for name in _matches(root, pattern) if not _excluded(name, recipe.exclude)}
+        if found and facts.take == "first":
+            break
+    return sorted(found)
+
+
+def _told(recipe: Recipe, raw: RawSequence, told: dict[str, str]) -> str:
+    """The split that the file itself names. A damaged file stays where it was first found: reading it reports it."""
+    if raw.name not in told:
+        try:
+            told[raw.name] = _reader_function(recipe, "split_of")(raw)
+        except BrokenFile:
+            told[raw.name] = raw.split
+    if told[raw.name] not in recipe.splits:
+        raise BadData(
+            f"{raw.path}: belongs to a split {told[raw.name]!r}; the recipe has {', '.join(recipe.splits)}"
+        )
+    return told[raw.name]
+
+
+def _items(recipe: Recipe, raw: RawSequence) -> list[RawSequence]:
+    """The parts of a file. A damaged file is one part: reading it reports it."""
+    try:
+        items: list[str] = _reader_function(recipe, "items_of")(raw)
+    except BrokenFile:
+        items = [""]
+    return [replace(raw, item=item) for item in items]
 
 
 def read_sequence(recipe: Recipe, raw: RawSequence) -> Iterator[Track]:
@@ -104,16 +144,32 @@ def get_reader(recipe: Recipe) -> Reader:
         UnknownName: no such reader.
         UsageError: the module cannot be imported or has no such function.
     """
-    if ":" in recipe.reader:
-        module, _, function = recipe.reader.partition(":")
+    module, function = _reader_module(recipe)
+    if module is not None:
         return _load(module, function, recipe)
-    installed = {point.name: point for point in entry_points(group="hpsbench.readers")}
-    if recipe.reader in list_readers():
-        return _load(f"hpsbench.recipes.readers.{recipe.reader}", "read_sequence", recipe)
+    installed = _installed_readers()
     if recipe.reader in installed:
         reader: Reader = installed[recipe.reader].load()
         return reader
     raise UnknownName("reader", recipe.reader, [*list_readers(), *installed])
+
+
+def _installed_readers() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group="hpsbench.readers")}
+
+
+def _reader_module(recipe: Recipe) -> tuple[str | None, str]:
+    """Module and function that the recipe's reader names; no module if an entry point may."""
+    if ":" in recipe.reader:
+        module, _, function = recipe.reader.partition(":")
+        return module, function
+    ours = recipe.reader in list_readers()
+    return (f"hpsbench.recipes.readers.{recipe.reader}" if ours else None), "read_sequence"
+
+
+def _reader_function(recipe: Recipe, name: str) -> Callable[[RawSequence], Any]:
+    """Another function of the reader's module: `split_of` or `items_of`."""
+    return _load(get_reader(recipe).__module__, name, recipe)
 
 
 def list_readers() -> list[str]:
@@ -122,12 +178,12 @@ def list_readers() -> list[str]:
     return sorted(path.stem for path in folder.glob("[!_]*.py"))
 
 
-def _load(module: str, function: str, recipe: Recipe) -> Reader:
+def _load(module: str, function: str, recipe: Recipe) -> Callable[[RawSequence], Any]:
     try:
-        reader: Reader = getattr(importlib.import_module(module), function)
+        found: Callable[[RawSequence], Any] = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError) as error:
         raise UsageError(f"{recipe.path}: reader {recipe.reader!r} cannot be loaded: {error}") from error
-    return reader
+    return found
 
 
 def _matches(root: Path, pattern: str) -> Iterator[str]:
