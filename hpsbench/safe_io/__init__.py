@@ -8,7 +8,17 @@ asked for; a damaged one raises `BrokenFile`.
 from hpsbench.safe_io.archives import load_npy, load_npz
 from hpsbench.safe_io.checkpoints import load_torch
 from hpsbench.safe_io.joblib_dumps import StoredArray, load_joblib
+from hpsbench.safe_io.matlab import load_matlab
 from hpsbench.safe_io.pickles import load_pickle
 from hpsbench.safe_io.trust import trust_pickles
 
-__all__ = ["StoredArray", "load_joblib", "load_npy", "load_npz", "load_pickle", "load_torch", "trust_pickles"]
+__all__ = [
+    "StoredArray",
+    "load_joblib",
+    "load_matlab",
+    "load_npy",
+    "load_npz",
+    "load_pickle",
+    "load_torch",
+    "trust_pickles",
+]
