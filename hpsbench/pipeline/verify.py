@@ -1,0 +1,233 @@
+"""`verify`: raw files against their recipe, and the clip store made from them; problems come with likely causes."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hpsbench.errors import HpsbenchError, MissingRawFiles
+from hpsbench.pipeline.assemble import store_path
+from hpsbench.pipeline.work import Progress, silent
+from hpsbench.recipes.access import SYNTHETIC_MARK, RawRoot, find_raw
+from hpsbench.recipes.catalog import get_recipe
+from hpsbench.recipes.manifest import raw_manifest
+from hpsbench.recipes.schema import Expected, Recipe
+from hpsbench.recipes.sequences import RawSequence, SequenceSkipped, find_sequences, read_sequence
+from hpsbench.store.checks import Problem, verify_store
+from hpsbench.store.reader import ClipStore, open_store
+from hpsbench.types import Track
+
+SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyReport:
+    """What `verify` found.
+
+    Attributes:
+        dataset: key of the recipe.
+        raw: folder of the raw files, or None if there are none.
+        store: folder of the clip store, or None if there is none.
+        synthetic: whether the data is; expected counts are for real data.
+        sequences: raw sequences per split.
+        skipped: reason -> sequences that the dataset's rule leaves out.
+        counts: expected counts, each with what was found.
+        problems: errors and warnings.
+    """
+
+    dataset: str
+    raw: str | None
+    store: str | None
+    synthetic: bool
+    sequences: Mapping[str, int]
+    skipped: Mapping[str, int]
+    counts: Sequence[Mapping[str, Any]]
+    problems: Sequence[Problem]
+
+    @property
+    def ok(self) -> bool:
+        """Whether there are no errors; warnings are allowed."""
+        return all(problem.severity != "error" for problem in self.problems)
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**asdict(self), "ok": self.ok}
+
+
+def verify(
+    dataset: str, root: str | Path, *, recipes: Path | None = None, progress: Progress | None = None
+) -> VerifyReport:
+    """Check a dataset's raw files and its clip store, whichever are there. Nothing is written but a hash cache.
+
+    Every raw sequence is read; images are counted, not decoded.
+
+    Args:
+        dataset: key of a recipe.
+        root: data root.
+        recipes: another folder with `datasets/*.toml`.
+        progress: called as (items done, items, name).
+
+    Raises:
+        UnknownName: no such dataset.
+        MissingData: no such root.
+        MissingRawFiles: neither raw files nor a store of the dataset are there.
+    """
+    root, report = Path(root), progress or silent
+    recipe = get_recipe(dataset, recipes)
+    path = store_path(root, dataset)
+    raw, skipped = None, Counter[str]()
+    problems: list[Problem] = []
+    sequences: list[RawSequence] = []
+    try:
+        raw = find_raw(recipe, root)
+    except MissingRawFiles:
+        if not path.exists():
+            raise
+    if raw is not None:
+        sequences = find_sequences(recipe, raw.path)
+        problems += _check_raw(recipe, raw, sequences, skipped, report)
+    store = None
+    if path.exists():
+        problems += verify_store(path, lambda done, total, note: report(done, total, note))
+        store = _opened(path)
+        if store is not None and raw is not None:
+            problems += _check_origin(recipe, raw, store, root)
+    synthetic = raw.is_synthetic if raw is not None else bool(store is not None and store.synthetic)
+    counts = [] if synthetic or store is None else _compare_counts(recipe, store)
+    problems += [_count_problem(count) for count in counts if count["found"] != count["value"]]
+    return VerifyReport(
+        dataset=dataset, raw=None if raw is None else str(raw.path), store=str(path) if path.exists() else None,
+        synthetic=synthetic, sequences=_per_split(recipe, sequences), skipped=dict(sorted(skipped.items())),
+        counts=counts, problems=[_with_causes(problem, recipe) for problem in problems],
+    )  # fmt: skip
+
+
+def _per_split(recipe: Recipe, sequences: Sequence[RawSequence]) -> dict[str, int]:
+    found = Counter(raw.split for raw in sequences)
+    return {split: found[split] for split in recipe.splits}
+
+
+def _opened(path: Path) -> ClipStore | None:
+    try:
+        return open_store(path)
+    except HpsbenchError:
+        return None
+
+
+def _with_causes(problem: Problem, recipe: Recipe) -> Problem:
+    causes = tuple(defect.text for defect in recipe.defects if problem.kind in defect.explains)
+    return replace(problem, causes=causes) if problem.severity == "error" or causes else problem
+
+
+def _check_raw(
+    recipe: Recipe, raw: RawRoot, sequences: Sequence[RawSequence], skipped: Counter[str], report: Progress
+) -> Iterator[Problem]:
+    if not raw.is_synthetic:
+        yield from _check_split_sizes(recipe, sequences)
+    yield from _check_extra(recipe, raw, sequences)
+    lacking: list[str] = []
+    for done, sequence in enumerate(sequences, start=1):
+        try:
+            tracks = list(read_sequence(recipe, sequence))
+            lacking += _missing_images(raw.path, tracks)
+        except SequenceSkipped as reason:
+            skipped[reason.reason] += 1
+        except HpsbenchError as error:
+            yield Problem(severity="error", kind="unreadable", where=sequence.name, text=str(error))
+        report(done, len(sequences), sequence.name)
+    if lacking:
+        text = f"{len(lacking)} images are missing, the first is {lacking[0]}; features cannot be extracted without"
+        yield Problem(severity="warning", kind="image-missing", where=str(raw.path), text=text)
+
+
+def _check_split_sizes(recipe: Recipe, sequences: Sequence[RawSequence]) -> Iterator[Problem]:
+    for split, found in _per_split(recipe, sequences).items():
+        expected = recipe.splits[split].sequences
+        if expected is None or expected == found:
+            continue
+        kind = "missing-files" if found < expected else "extra-files"
+        where = ", ".join(recipe.splits[split].glob)
+        yield Problem(
+            severity="error", kind=kind, where=where, text=f"{split}: {found} sequences, expected {expected}"
+        )
+
+
+def _check_extra(recipe: Recipe, raw: RawRoot, sequences: Sequence[RawSequence]) -> Iterator[Problem]:
+    """Files of the sequences' type that no split names: they are not read."""
+    endings = {sequence.path.suffix for sequence in sequences}
+    known = {sequence.name for sequence in sequences}
+    found = (
+        path.relative_to(raw.path).as_posix() for ending in endings for path in raw.path.rglob(f"*{ending}")
+    )
+    extra = sorted(name for name in found if name not in known and Path(name).name != SYNTHETIC_MARK)
+    if extra:
+        shown = ", ".join(extra[:SHOWN]) + (", ..." if len(extra) > SHOWN else "")
+        text = f"{len(extra)} files belong to no split and are not read: {shown}"
+        yield Problem(severity="warning", kind="extra-files", where=str(raw.path), text=text)
+
+
+def _missing_images(root: Path, tracks: Sequence[Track]) -> list[str]:
+    """Names of the images that a sequence's tracks need and that are not there; folders are listed once."""
+    needed = {
+        track.image_source.format(frame_id=frame)
+        for track in tracks
+        if track.image_source is not None and "#" not in track.image_source
+        for frame in np.asarray(track.frame_id).tolist()
+    }
+    folders = {str(Path(name).parent) for name in needed}
+    held = {
+        f"{folder}/{path.name}"
+        for folder in folders
+        if (root / folder).is_dir()
+        for path in (root / folder).iterdir()
+    }
+    return sorted(needed - held)
+
+
+def _check_origin(recipe: Recipe, raw: RawRoot, store: ClipStore, root: Path) -> Iterator[Problem]:
+    """Whether the store was made from the raw files and the recipe that are here now."""
+    sequences = find_sequences(recipe, raw.path, store.attrs.get("limit"))
+    manifest = raw_manifest(sequences, root / ".hpsbench" / "cache" / f"raw-{recipe.key}.json")
+    here = {
+        "recipe_sha256": (recipe.sha256, "the recipe"),
+        "raw_manifest_sha256": (manifest.sha256, "raw files (names, sizes or content)"),
+        "synthetic": (raw.is_synthetic, "a synthetic mark"),
+    }
+    for key, (value, what) in here.items():
+        if store.attrs.get(key) != value:
+            text = f"it was made with another state of {what}; move the store away and prepare it again"
+            yield Problem(severity="error", kind="origin", where=store.location, text=text)
+
+
+def _compare_counts(recipe: Recipe, store: ClipStore) -> list[dict[str, Any]]:
+    """The recipe's expected counts beside those of a store that was made from all sequences."""
+    if store.attrs.get("limit") is not None:
+        return []
+    return [{**expected.model_dump(), "found": _count(expected, store)} for expected in recipe.expected]
+
+
+def _count(expected: Expected, store: ClipStore) -> int:
+    chosen = store.clips if expected.split is None else store.clips[store.clips["split"] == expected.split]
+    if expected.what in ("sequences", "tracks"):
+        return int(chosen["sequence" if expected.what == "sequences" else "track"].nunique())
+    rows = np.zeros(len(store), dtype=bool)
+    for start, length in zip(chosen["start"].tolist(), chosen["length"].tolist(), strict=True):
+        rows[start : start + length] = True
+    if expected.what == "valid":
+        rows &= np.asarray(store.frames["valid"])
+    if expected.view is not None:
+        rows &= store.views[expected.view].keep
+    return int(rows.sum())
+
+
+def _count_problem(count: Mapping[str, Any]) -> Problem:
+    what = " ".join(str(part) for part in (count["split"], count["what"], count["view"]) if part)
+    return Problem(
+        severity="error" if count["certain"] else "warning",
+        kind="count",
+        where=what,
+        text=f"found {count['found']}, expected {count['value']} ({count['source']})",
+    )

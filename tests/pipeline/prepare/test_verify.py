@@ -1,0 +1,116 @@
+"""`verify`: raw files and store against the recipe, with likely causes."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hpsbench.errors import MissingRawFiles, UnknownName
+from hpsbench.pipeline.prepare import prepare
+from hpsbench.pipeline.verify import verify
+
+
+@pytest.mark.parametrize("key", ["3dpw", "amass"])
+def test_sound_synthetic_data_passes(key: str, make_root: Callable[..., Path]) -> None:
+    root = make_root()
+    before = verify(key, root)
+    assert before.ok
+    assert before.store is None
+    prepare(key, root)
+    report = verify(key, root)
+    assert report.ok
+    assert report.synthetic
+    assert report.counts == []
+    assert report.store is not None
+    kinds = {problem.kind for problem in report.problems}
+    assert kinds == ({"extra-files"} if key == "amass" else set())
+    json.dumps(report.to_json_dict())
+
+
+def test_real_data_is_counted_against_the_recipe(make_root: Callable[..., Path]) -> None:
+    root = make_root(own=True)
+    (root / "raw/3dpw/hpsbench-synthetic.json").unlink()
+    prepare("3dpw", root, accept_licence=True)
+    report = verify("3dpw", root)
+    assert not report.ok
+    assert not report.synthetic
+    counts = {(c["split"], c["what"], c["view"]): (c["found"], c["value"]) for c in report.counts}
+    assert counts[("test", "tracks", None)] == (4, 37)
+    assert counts[(None, "tracks", None)] == (8, 87)
+    assert counts[("test", "kept", "spin")] == (77, 35515)
+    assert counts[("test", "kept", "tcmr")] == (72, 34561)
+    severity = {problem.where: problem.severity for problem in report.problems if problem.kind == "count"}
+    assert (severity["test kept spin"], severity["test kept tcmr"]) == ("error", "warning")
+    missing = [problem for problem in report.problems if problem.kind == "missing-files"]
+    assert len(missing) == 3
+    assert any("validation" in cause for cause in missing[0].causes)
+
+
+def test_raw_problems_are_named_with_causes(make_root: Callable[..., Path]) -> None:
+    root = make_root(own=True)
+    raw = root / "raw" / "3dpw"
+    bad = raw / "sequenceFiles/test/downtown_two_00.pkl"
+    bad.write_bytes(bad.read_bytes()[:2000])
+    (raw / "imageFiles/courtyard_a_00/image_00003.jpg").unlink()
+    shutil.rmtree(raw / "imageFiles/outdoors_b_00")
+    shutil.copy(raw / "sequenceFiles/train/courtyard_a_00.pkl", raw / "sequenceFiles/loose_00.pkl")
+    report = verify("3dpw", root)
+    problems = {problem.kind: problem for problem in report.problems}
+    assert set(problems) == {"unreadable", "image-missing", "extra-files"}
+    assert problems["unreadable"].where == "sequenceFiles/test/downtown_two_00.pkl"
+    assert any("Python-2" in cause for cause in problems["unreadable"].causes)
+    assert problems["image-missing"].severity == "warning"
+    assert "21 images are missing, the first is imageFiles/" in problems["image-missing"].text
+    assert "loose_00.pkl" in problems["extra-files"].text
+    assert not report.ok
+
+
+def test_swapped_people_are_seen_in_the_projection(
+    make_root: Callable[..., Path], raw_files: dict[str, Any]
+) -> None:
+    root = make_root(own=True)
+    path = root / "raw/3dpw/sequenceFiles/train/outdoors_b_00.pkl"
+    document = raw_files["threedpw_document"]("outdoors_b_00", 20, [{}, {}], 2)
+    document["poses2d"].reverse()
+    path.write_bytes(raw_files["python2_pickle"](document))
+    prepare("3dpw", root)
+    problems = [problem for problem in verify("3dpw", root).problems if problem.kind == "reprojection"]
+    assert [problem.where for problem in problems] == ["outdoors_b_00_0", "outdoors_b_00_1"]
+    assert any("swapped" in cause for cause in problems[0].causes)
+
+
+def test_a_store_of_other_raw_files_is_found_out(make_root: Callable[..., Path]) -> None:
+    root = make_root(own=True)
+    prepare("3dpw", root)
+    path = root / "raw/3dpw/sequenceFiles/train/courtyard_a_00.pkl"
+    path.write_bytes(path.read_bytes() + b" ")
+    (origin,) = verify("3dpw", root).problems
+    assert (origin.kind, "raw files" in origin.text) == ("origin", True)
+
+
+def test_what_skipping_left_out_is_reported(make_root: Callable[..., Path]) -> None:
+    report = verify("amass", make_root())
+    assert report.skipped == {"rate-too-low": 1, "too-short": 1}
+    assert report.sequences == {"train": 3, "val": 2, "test": 1}
+    (extra,) = report.problems
+    assert extra.text.startswith("3 files belong to no split")
+    assert any("stagei" in cause for cause in extra.causes)
+
+
+def test_a_store_alone_can_be_verified(make_root: Callable[..., Path]) -> None:
+    root = make_root()
+    prepare("3dpw", root)
+    (root / "raw" / "3dpw").unlink()
+    report = verify("3dpw", root)
+    assert report.ok
+    assert report.raw is None
+
+
+def test_nothing_to_verify_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(MissingRawFiles, match="hpsbench synth"):
+        verify("3dpw", tmp_path)
+    with pytest.raises(UnknownName):
+        verify("3dwp", tmp_path)
