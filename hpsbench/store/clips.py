@@ -9,8 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from hpsbench.errors import BadData, BrokenFile, ShapeError
 from hpsbench.types import IntArray, Track
@@ -20,25 +18,25 @@ if TYPE_CHECKING:
 
 ClipRow = dict[str, Any]
 
-COLUMNS: Mapping[str, pa.DataType] = {
-    "clip_id": pa.string(),
-    "track": pa.string(),
-    "split": pa.string(),
-    "sequence": pa.string(),
-    "person": pa.string(),
-    "subject": pa.string(),
-    "action": pa.string(),
-    "camera": pa.string(),
-    "gender": pa.string(),
-    "fps": pa.float64(),
-    "start": pa.int64(),
-    "length": pa.int64(),
-    "first_frame": pa.int64(),
-    "step": pa.int64(),
-    "gap_before": pa.int64(),
-    "width": pa.int64(),
-    "height": pa.int64(),
-    "image_source": pa.string(),
+COLUMNS: Mapping[str, str] = {
+    "clip_id": "string",
+    "track": "string",
+    "split": "string",
+    "sequence": "string",
+    "person": "string",
+    "subject": "string",
+    "action": "string",
+    "camera": "string",
+    "gender": "string",
+    "fps": "double",
+    "start": "int64",
+    "length": "int64",
+    "first_frame": "int64",
+    "step": "int64",
+    "gap_before": "int64",
+    "width": "int64",
+    "height": "int64",
+    "image_source": "string",
 }
 # Unknown values (an unknown camera, no images) are missing, never zero or empty.
 MAY_MISS = ("subject", "action", "camera", "gender", "fps", "width", "height", "image_source")
@@ -97,8 +95,13 @@ def clips_to_parquet(rows: Sequence[ClipRow]) -> bytes:
     Raises:
         BadData: a column that the dataset adds mixes types.
     """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     extra = sorted({name for row in rows for name in row} - set(COLUMNS))
-    arrays = [pa.array([row[name] for row in rows], type=kind) for name, kind in COLUMNS.items()]
+    arrays = [
+        pa.array([row[name] for row in rows], type=pa.type_for_alias(kind)) for name, kind in COLUMNS.items()
+    ]
     for name in extra:
         try:
             arrays.append(pa.array([row.get(name) for row in rows]))
@@ -116,6 +119,9 @@ def clips_from_parquet(data: bytes, where: str) -> "pd.DataFrame":
     Raises:
         BrokenFile: the bytes are not a Parquet file or lack a column.
     """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         table = pq.read_table(io.BytesIO(data))
     except pa.ArrowInvalid as error:
