@@ -84,17 +84,14 @@ class RemoteNodes:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._groups: dict[str, Any] = {}
 
     def _group(self, path: str) -> Any:
         import zarr
 
-        if path not in self._groups:
-            try:
-                self._groups[path] = zarr.open_group(self.url, path=path or None, mode="r", zarr_format=3)
-            except FileNotFoundError:
-                self._groups[path] = None
-        return self._groups[path]
+        try:
+            return zarr.open_group(self.url, path=path or None, mode="r", zarr_format=3)
+        except FileNotFoundError:
+            return None
 
     def attributes(self, path: str) -> dict[str, Any] | None:
         """Attributes of a group; None where there is none."""

@@ -134,6 +134,18 @@ def test_tracks_follow_their_frames_over_gaps(path: Path) -> None:
         list(store.tracks("tset"))
 
 
+def test_a_url_is_read_through_zarr_python(path: Path, three_tracks: list[Track]) -> None:
+    store = open_store(path.as_uri())
+    want = np.concatenate([t.fields["betas"] for t in three_tracks]).astype(np.float32)
+    assert isinstance(store.frames["betas"], ZarrArray)
+    np.testing.assert_array_equal(store.frames["betas"][[3, 71, 5]], want[[3, 71, 5]])
+    assert [track.track for track in store.tracks("test")] == ["b_00_0", "b_00_1"]
+    assert (list(store.views), list(store.features)) == (["tcmr"], [])
+    assert pickle.loads(pickle.dumps(store)).location == path.as_uri()
+    with pytest.raises(MissingStore, match="no clip store at file:"):
+        open_store((path.parent / "none.zarr").as_uri())
+
+
 def test_a_store_can_be_sent_to_another_process(path: Path) -> None:
     store = pickle.loads(pickle.dumps(open_store(path)))
     assert len(store.clips) == 4
