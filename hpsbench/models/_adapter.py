@@ -1,6 +1,7 @@
 """`predict` for every feature system: slides its window over a track and batches, so that systems only compute."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
@@ -106,16 +107,16 @@ def predict_windows(system: FeatureSystem, clip: ClipInput, rule: WindowRule | N
     Raises:
         FeatureMismatch: the clip has no features, or features of another width.
     """
-    features = _checked_features(system, clip)
-    cut = rule_windows(len(features), rule or WindowRule(length="track", stride="track"))
+    streams = _checked_streams(system, clip)
+    cut = rule_windows(clip.length, rule or WindowRule(length="track", stride="track"))
     training = system.training
     system.eval()
     try:
-        parts = [_run(system, features, group, rule) for group in _groups(cut, len(features), rule)]
+        parts = [_run(system, streams, group, rule) for group in _groups(cut, clip.length, rule)]
     finally:
         system.train(training)
     if not parts:
-        return _nothing(system, features)
+        return _nothing(system, clip)
     rows = np.concatenate([rows for rows, _, _ in parts])
     _, order = np.unique(rows, return_index=True)
     arrays = {
@@ -126,19 +127,28 @@ def predict_windows(system: FeatureSystem, clip: ClipInput, rule: WindowRule | N
     return Prediction(rows=rows[order], joint_set=parts[0][2], **arrays)
 
 
-def _checked_features(system: FeatureSystem, clip: ClipInput) -> FloatArray:
-    width = system.inputs.features
-    if clip.features is None:
+def _checked_streams(system: FeatureSystem, clip: ClipInput) -> tuple[FloatArray, ...]:
+    """What the network is called with, each (T, D): features, and flow where the system reads it."""
+    features = _checked_rows(system, clip, "features", clip.features, system.inputs.features)
+    if system.inputs.flow is None:
+        return (features,)
+    return features, _checked_rows(system, clip, "flow", clip.flow, system.inputs.flow)
+
+
+def _checked_rows(
+    system: FeatureSystem, clip: ClipInput, name: str, rows: FloatArray | None, width: int | None
+) -> FloatArray:
+    if rows is None:
         raise FeatureMismatch(
-            f"track {clip.track}: system {system.name!r} reads features, and the clip has none"
+            f"track {clip.track}: system {system.name!r} reads {name}, and the clip has none"
         )
-    features = np.asarray(clip.features)
-    if features.ndim != 2 or features.shape[1] != width or len(features) != clip.length:
+    rows = np.asarray(rows)
+    if rows.ndim != 2 or rows.shape[1] != width or len(rows) != clip.length:
         raise FeatureMismatch(
-            f"track {clip.track}: system {system.name!r} reads features ({clip.length}, {width}), "
-            f"got {features.shape}; were they extracted with the extractor that the system was trained on?"
+            f"track {clip.track}: system {system.name!r} reads {name} ({clip.length}, {width}), "
+            f"got {rows.shape}; were they extracted with the extractor that the system was trained on?"
         )
-    return features
+    return rows
 
 
 def _groups(cut: list[Window], n: int, rule: WindowRule | None) -> Iterator[tuple[Window, ...]]:
@@ -152,15 +162,15 @@ def _length(rule: WindowRule | None, n: int) -> int:
 
 
 def _run(
-    system: FeatureSystem, features: FloatArray, group: tuple[Window, ...], rule: WindowRule | None
+    system: FeatureSystem, streams: tuple[FloatArray, ...], group: tuple[Window, ...], rule: WindowRule | None
 ) -> tuple[Array, dict[str, Array], str | None]:
     """Predicted rows of some windows, and each field of their bodies."""
-    n = len(features)
+    n = len(streams[0])
     length = _length(rule, n)
     seen = np.stack([window_rows(window, length=length, n=n, outside="repeat") for window in group])
     device = next(system.parameters()).device
-    batch = torch.from_numpy(features[seen].astype(np.float32, copy=False)).to(device)
-    output: HPSOutput = system(batch)
+    batch = [torch.from_numpy(rows[seen].astype(np.float32, copy=False)).to(device) for rows in streams]
+    output: HPSOutput = system(*batch)
     rows, which, places = _predicted(group, length, rule)
     if _frames(output) == 1:
         places = np.zeros_like(places)
@@ -192,14 +202,20 @@ def _frames(output: HPSOutput) -> int:
     raise HpsbenchError("a system returned an empty HPSOutput")
 
 
-def _nothing(system: FeatureSystem, features: FloatArray) -> Prediction:
+def _nothing(system: FeatureSystem, clip: ClipInput) -> Prediction:
     """The prediction of a track that the rule skips: no rows, fields of the right shapes."""
-    if len(features) == 0:
+    if clip.length == 0:
         return Prediction(rows=np.zeros(0, np.int64))
-    own = predict_windows(system, _one_frame(features), system.context)
+    own = predict_windows(system, _one_frame(clip), system.context)
     arrays = {name: getattr(own, name)[:0] for name in PREDICTED_FIELDS if getattr(own, name) is not None}
     return Prediction(rows=own.rows[:0], joint_set=own.joint_set, **arrays)
 
 
-def _one_frame(features: FloatArray) -> ClipInput:
-    return ClipInput(track="", length=1, frame_id=np.zeros(1, np.int64), features=features[:1])
+def _one_frame(clip: ClipInput) -> ClipInput:
+    return replace(
+        clip,
+        length=1,
+        frame_id=clip.frame_id[:1],
+        features=None if clip.features is None else clip.features[:1],
+        flow=None if clip.flow is None else clip.flow[:1],
+    )

@@ -28,6 +28,7 @@ LISTED_FIELDS = ("fixed", "reading")  # one line, or a list of lines
 @dataclass(frozen=True)
 class FeatureBatch:
     features: torch.Tensor
+    flow: torch.Tensor | None = None
 
 
 @pytest.fixture(params=list_systems())
@@ -46,9 +47,24 @@ def features(system: FeatureSystem, *leading: int) -> torch.Tensor:
     return torch.rand(*leading, width_of(system), generator=generator)
 
 
+def streams(system: FeatureSystem, *leading: int) -> tuple[torch.Tensor, ...]:
+    """What a network is called with: features, and flow features where it reads them."""
+    given = features(system, *leading)
+    if system.inputs.flow is None:
+        return (given,)
+    return given, torch.rand(*leading, system.inputs.flow, generator=torch.Generator().manual_seed(2))
+
+
 def clip(system: FeatureSystem, frames: int, windows: WindowRule | None) -> ClipInput:
-    given = features(system, frames).numpy()
-    return ClipInput(track="a", length=frames, frame_id=np.arange(frames), features=given, windows=windows)
+    given = [stream.numpy() for stream in streams(system, frames)]
+    names = ("features", "flow")[: len(given)]
+    return ClipInput(
+        track="a",
+        length=frames,
+        frame_id=np.arange(frames),
+        windows=windows,
+        **dict(zip(names, given, strict=True)),
+    )
 
 
 def window_length(system: FeatureSystem) -> int:
@@ -87,7 +103,8 @@ def test_the_card_says_what_the_system_is(name: str) -> None:
         whole = get_system(name)()
     assert card["parameters"] == sum(value.numel() for value in whole.parameters() if value.requires_grad)
     assert get_system(name).name == name
-    assert whole.inputs.features == card["inputs"].get("features")
+    for key in ("features", "flow", "predictions"):
+        assert getattr(whole.inputs, key) == card["inputs"].get(key)
 
 
 def test_it_is_a_system(system: FeatureSystem) -> None:
@@ -99,7 +116,7 @@ def test_it_is_a_system(system: FeatureSystem) -> None:
 def test_windows_go_in_and_bodies_come_out(system: FeatureSystem) -> None:
     length = window_length(system)
     with torch.no_grad():
-        output = system(features(system, 3, length))
+        output = system(*streams(system, 3, length))
     frames = {tuple(value.shape[:2]) for value in tensors(output).values()}
     assert frames in ({(3, length)}, {(3, 1)})
     for name, value in tensors(output).items():
@@ -111,9 +128,11 @@ def test_windows_go_in_and_bodies_come_out(system: FeatureSystem) -> None:
 
 
 def test_a_window_does_not_depend_on_its_batch(system: FeatureSystem) -> None:
-    given = features(system, 4, window_length(system))
+    given = streams(system, 4, window_length(system))
     with torch.no_grad():
-        together, alone, turned = system(given), system(given[2:3]), system(given.flip(0))
+        together = system(*given)
+        alone = system(*(stream[2:3] for stream in given))
+        turned = system(*(stream.flip(0) for stream in given))
     for name, value in tensors(together).items():
         torch.testing.assert_close(value[2:3], tensors(alone)[name], atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(value.flip(0), tensors(turned)[name], atol=1e-5, rtol=1e-5)
@@ -122,7 +141,7 @@ def test_a_window_does_not_depend_on_its_batch(system: FeatureSystem) -> None:
 def test_gradients_reach_every_parameter(system: FeatureSystem) -> None:
     system.train()
     torch.manual_seed(0)
-    output = system.forward_train(FeatureBatch(features(system, 4, window_length(system))))
+    output = system.forward_train(FeatureBatch(*streams(system, 4, window_length(system))))
     weights = torch.Generator().manual_seed(2)
     loss = torch.stack(
         [(v * torch.rand(v.shape, generator=weights)).sum() for v in trained_tensors(output)]
@@ -168,8 +187,8 @@ def test_a_checkpoint_brings_it_back(system: FeatureSystem, tmp_path) -> None:
     assert type(loaded) is type(system)
     assert loaded.options == system.options
     assert loaded.inputs.extractor == "embedded"
-    given = features(system, 2, window_length(system))
+    given = streams(system, 2, window_length(system))
     with torch.no_grad():
-        ours, theirs = tensors(system(given)), tensors(loaded(given))
+        ours, theirs = tensors(system(*given)), tensors(loaded(*given))
     for name, value in ours.items():
         torch.testing.assert_close(value, theirs[name], atol=0, rtol=0)
