@@ -155,7 +155,8 @@ def _chosen(track: TrackRows, rule: Rule) -> TrackRows:
 
 def _spread(tracks: list[TrackRows], column: str) -> Array:
     """A clip column as one name per row."""
-    values = [str(track.clips[column].iloc[0] or "") for track in tracks]
+    first = [track.clips[column].iloc[0] for track in tracks]
+    values = [value if isinstance(value, str) else "" for value in first]
     return np.repeat(np.asarray(values, dtype=str), [len(track.rows) for track in tracks])
 
 
