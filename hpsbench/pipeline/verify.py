@@ -156,16 +156,21 @@ def _check_split_sizes(recipe: Recipe, sequences: Sequence[RawSequence]) -> Iter
 
 
 def _check_extra(recipe: Recipe, raw: RawRoot, sequences: Sequence[RawSequence]) -> Iterator[Problem]:
-    """Files of the sequences' type that no split names: they are not read."""
+    """Files of the sequences' type that neither a split nor `exclude` names: they are not read."""
     endings = {sequence.path.suffix for sequence in sequences}
     known = {sequence.name for sequence in sequences}
     found = (
         path.relative_to(raw.path).as_posix() for ending in endings for path in raw.path.rglob(f"*{ending}")
     )
-    extra = sorted(name for name in found if name not in known and Path(name).name != SYNTHETIC_MARK)
+    passed = (*recipe.exclude, SYNTHETIC_MARK)
+    extra = sorted(
+        name
+        for name in found
+        if name not in known and not any(Path(name).match(pattern) for pattern in passed)
+    )
     if extra:
         shown = ", ".join(extra[:SHOWN]) + (", ..." if len(extra) > SHOWN else "")
-        text = f"{len(extra)} files belong to no split and are not read: {shown}"
+        text = f"no split names these, and they are not read ({len(extra)}): {shown}"
         yield Problem(severity="warning", kind="extra-files", where=str(raw.path), text=text)
 
 

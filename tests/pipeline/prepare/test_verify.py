@@ -96,8 +96,8 @@ def test_what_skipping_left_out_is_reported(make_root: Callable[..., Path]) -> N
     assert report.skipped == {"rate-too-low": 1, "too-short": 1}
     assert report.sequences == {"train": 3, "val": 2, "test": 1}
     (extra,) = report.problems
-    assert extra.text.startswith("3 files belong to no split")
-    assert any("stagei" in cause for cause in extra.causes)
+    assert extra.text == "no split names these, and they are not read (1): CMU/stray.npz"
+    assert any("no subject" in cause for cause in extra.causes)
 
 
 def test_a_store_alone_can_be_verified(make_root: Callable[..., Path]) -> None:
