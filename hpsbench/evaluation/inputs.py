@@ -16,6 +16,8 @@ from hpsbench.types import ClipInput, FloatArray, Inputs, IntArray, WindowRule
 
 # Flag of results whose features are of another extractor than the system was trained on.
 EXTRACTOR_MISMATCH = "extractor-mismatch"
+# Flag of results whose features are of another view than the protocol's: other boxes and crops.
+VIEW_MISMATCH = "view-mismatch"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +26,7 @@ class ChosenFeatures:
 
     Attributes:
         features: the set.
-        flags: `extractor-mismatch`, or none.
+        flags: `extractor-mismatch` and `view-mismatch`, where they hold.
     """
 
     features: FeatureSet
@@ -72,13 +74,14 @@ def choose_features(
             f"{store.location}: features {chosen.name!r} are {chosen.dim} wide, the system reads {inputs.features}"
         )
     mismatch = _mismatch(chosen, inputs)
+    flags = () if chosen.attrs.get("view") == rule.view else (VIEW_MISMATCH,)
     if mismatch is None:
-        return ChosenFeatures(features=chosen)
+        return ChosenFeatures(features=chosen, flags=flags)
     if named is None:
         raise FeatureMismatch(
             f"{store.location}: {mismatch}; name the set (features={chosen.name!r}) to use it all the same"
         )
-    return ChosenFeatures(features=chosen, flags=(EXTRACTOR_MISMATCH,))
+    return ChosenFeatures(features=chosen, flags=(EXTRACTOR_MISMATCH, *flags))
 
 
 def _default_name(store: ClipStore, rule: Rule, inputs: Inputs) -> str:

@@ -43,11 +43,17 @@ def why_absent(rule: Rule, arrays: Mapping[str, Any]) -> dict[str, str]:
 
 
 def check_needs(rule: Rule, arrays: Mapping[str, Any], frame: str) -> None:
-    """Refuse predictions that lack what a protocol cannot do without.
+    """Refuse predictions that a protocol cannot compare.
 
     Raises:
-        ProtocolMismatch: no translation, where the protocol scores positions.
+        ProtocolMismatch: no translation, where the protocol scores positions; world coordinates, where it compares in
+            the camera's.
     """
+    if frame == "world" and rule.pred.frame == "camera":
+        raise ProtocolMismatch(
+            "the predictions are in world coordinates, the protocol compares bodies as the camera sees them; give them in "
+            "camera coordinates (frame = 'camera')"
+        )
     if (
         "transl" in rule.needs
         and "transl" not in arrays

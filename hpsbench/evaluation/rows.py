@@ -26,6 +26,7 @@ class StoreRows:
         seen_masks, scored_masks: reason -> (N,) rows that pass.
         rows_in: rows of the chosen splits before the view.
         left_out: reason -> rows that the view left out.
+        lost_tracks: names of tracks of which the view keeps no row.
         partial: whether only a part of the data was looked at.
     """
 
@@ -39,6 +40,7 @@ class StoreRows:
     scored_masks: Mapping[str, BoolArray]
     rows_in: int
     left_out: Mapping[str, int]
+    lost_tracks: tuple[str, ...]
     partial: bool
 
     def plan(self, rule: Rule) -> FramePlan:
@@ -84,8 +86,8 @@ def select_rows(store: ClipStore, rule: Rule, *, limit: int | None = None) -> St
 
     Raises:
         UnknownName: the store lacks the view.
-        ProtocolMismatch: the store lacks a split, no clip is what `where` asks for, or a mask needs a field that the
-            store lacks.
+        ProtocolMismatch: the store lacks a split, no clip is what `where` asks for, a mask needs a field that the
+            store lacks, or the frame rate is another one.
     """
     lacking = [split for split in rule.splits if split not in set(store.clips["split"])]
     if lacking:
@@ -107,14 +109,20 @@ def select_rows(store: ClipStore, rule: Rule, *, limit: int | None = None) -> St
     rows = every[kept]
     columns = {name: _spread(shown, name)[kept] for name in ("track", "sequence", "gender")}
     partial = limit is not None or store.attrs.get("limit") is not None
+    fps = _common_fps(shown)
+    if rule.fps is not None and fps is not None and rule.fps != fps:
+        raise ProtocolMismatch(
+            f"{store.location} has {fps:g} frames per second, the protocol scores {rule.fps:g}"
+        )
     found = StoreRows(
         rows=rows,
         frame_id=np.asarray(store.frames["frame_id"][rows], np.int64),
-        fps=_common_fps(shown),
+        fps=fps,
         seen_masks=_masks(store, rule, rule.seen, rows),
-        scored_masks=_masks(store, rule, rule.scored, rows),
+        scored_masks=_masks(store, rule, rule.scored, rows) | _with_body(store, rule, rows),
         rows_in=len(every),
         left_out=_left_out(store, rule, int((~kept).sum()), whole=limit is None and not rule.where),
+        lost_tracks=tuple(sorted({track.track for track in shown} - set(columns["track"].tolist()))),
         partial=partial,
         **columns,
     )
@@ -187,6 +195,13 @@ def _masks(store: ClipStore, rule: Rule, names: tuple[str, ...], rows: IntArray)
         if name not in ("all", "seen"):
             masks[f"not {name}"] = _mask(store, rule, name, rows)
     return masks
+
+
+def _with_body(store: ClipStore, rule: Rule, rows: IntArray) -> dict[str, BoolArray]:
+    """Frames without SMPL parameters cannot be scored by a protocol whose target is a body."""
+    if rule.target.body is None or "has_smpl" not in store.frames:
+        return {}
+    return {"no SMPL parameters": np.asarray(store.frames["has_smpl"][rows], bool)}
 
 
 def _mask(store: ClipStore, rule: Rule, name: str, rows: IntArray) -> BoolArray:

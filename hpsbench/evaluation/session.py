@@ -178,6 +178,9 @@ def finish(protocol: Protocol, collector: Collector, *, extra: int, **about: Any
         rows_in=rows.rows_in,
         left_out=rows.left_out,
     )
+    lost = dict.fromkeys(rows.lost_tracks, f"the view {collector.rule.view} keeps none of its frames")
+    tracks = counts["tracks"]
+    counts["tracks"] = {**tracks, "in": tracks["in"] + len(lost), "skipped": {**tracks["skipped"], **lost}}
     scored = Scored(
         protocol=protocol,
         rule=collector.rule,

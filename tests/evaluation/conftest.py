@@ -105,7 +105,7 @@ def write_test_store(path: Path, tracks: list[Track], **attributes: Any) -> None
     for track in tracks:
         boxes = np.full((len(track), 4), 100.0)
         keep = {name: np.ones(len(track), bool) for name in VIEWS}
-        keep["vibe"] = np.arange(len(track)) != 5
+        keep["vibe"] = np.asarray(track.frame_id) != 5
         sources.append(
             MemoryTrack.of(track, {name: ViewRows(keep=keep[name], bbox_cxcywh=boxes) for name in VIEWS})
         )

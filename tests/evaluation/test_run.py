@@ -439,6 +439,56 @@ def test_corrupted_features_are_the_results_condition(
     assert (result.condition, result.seeds, result.flags) == ("center-0.33x1-s3", (3,), ())
 
 
+def test_features_of_another_view_are_flagged(
+    truth: Any, make_store: Callable[..., ClipStore], add_features: Callable[..., ClipStore], world: Path
+) -> None:
+    store = add_features(make_store(), "spin-tcmr")
+    truth.inputs = Inputs(features=8, extractor="spin")
+    result = evaluate(truth, "vibe", store, root=world, features="spin-tcmr")
+    assert result.flags == ("view-mismatch",)
+
+
+def test_frames_without_smpl_parameters_are_not_scored(
+    truth: Any, make_store: Callable[..., ClipStore], world: Path
+) -> None:
+    tracks = [
+        replace(track, fields={**track.fields, "has_smpl": track.frame_id % 2 == 0})
+        for track in _tracks(truth.store)
+    ]
+    account = evaluate(truth, "vibe", make_store(tracks), root=world).accounting
+    assert account["masked_by_reason"]["no SMPL parameters"] == 22
+    assert account["scored"] == 26
+
+
+def test_a_track_that_the_view_drops_is_named(
+    truth: Any, make_store: Callable[..., ClipStore], world: Path
+) -> None:
+    tracks = _tracks(truth.store)
+    lost = replace(
+        tracks[0],
+        sequence="e_00",
+        frame_id=np.array([5]),
+        fields={k: v[5:6] for k, v in tracks[0].fields.items()},
+    )
+    store = make_store([*tracks, lost])
+    account = evaluate(truth, "vibe", store, root=world).accounting["tracks"]
+    assert account["skipped"]["e_00_0"] == "the view vibe keeps none of its frames"
+    assert account["in"] == 4
+
+
+def test_another_frame_rate_is_refused(truth: Any, make_store: Callable[..., ClipStore], world: Path) -> None:
+    tracks = [replace(track, fps=25.0) for track in _tracks(truth.store)]
+    with pytest.raises(ProtocolMismatch, match="has 25 frames per second, the protocol scores 30"):
+        evaluate(truth, "wham-camera", make_store(tracks), root=world)
+
+
+def test_world_predictions_are_not_compared_in_the_camera(store: ClipStore) -> None:
+    rows = np.arange(len(store))
+    arrays = {"axis_angle": store.frames["full_pose"][rows], "betas": store.frames["betas"][rows]}
+    with pytest.raises(ProtocolMismatch, match="the predictions are in world coordinates"):
+        score_predictions("tcmr", Predictions(row=rows, arrays=arrays, attrs={"frame": "world"}), store)
+
+
 def test_systems_that_read_what_is_not_given_are_refused(truth: Any, store: ClipStore) -> None:
     truth.inputs = Inputs(images=224)
     with pytest.raises(UsageError, match="the system reads images"):
