@@ -72,3 +72,32 @@ def test_shapes_are_named():
         cameras.world_to_camera(np.zeros((2, 3)), np.eye(3))
     with pytest.raises(ShapeError, match="camera"):
         cameras.weak_perspective_to_translation(np.zeros(4))
+
+
+def test_project_h36m_by_hand(array):
+    intrinsics = array(np.asarray([[1000.0, 0, 500], [0, 2000, 400], [0, 0, 1]]))
+    distortion = array(np.asarray([-0.2, 0.3, -0.4, 0.01, 0.02]))
+    point = array(np.asarray([[1.0, -2.0, 4.0]]))
+    # x = 0.25, y = -0.5, r2 = 0.3125
+    gain = 1 - 0.2 * 0.3125 + 0.3 * 0.3125**2 - 0.4 * 0.3125**3 + 0.01 * -0.5 + 0.02 * 0.25
+    want = [
+        [1000 * (0.25 * gain + 0.02 * 0.3125) + 500, 2000 * (-0.5 * gain + 0.01 * 0.3125) + 400],
+    ]
+    np.testing.assert_allclose(np.asarray(cameras.project_h36m(point, intrinsics, distortion)), want)
+
+
+def test_project_h36m_without_distortion_is_a_pinhole_and_takes_batches(rng, array):
+    points = rng.normal(size=(6, 17, 3)) + [0, 0, 5.0]
+    intrinsics = np.tile([[1100.0, 0, 510], [0, 1090, 505], [0, 0, 1]], (6, 1, 1))
+    pinhole = cameras.project(array(points), array(intrinsics))
+    none = cameras.project_h36m(array(points), array(intrinsics), array(np.zeros((6, 5))))
+    np.testing.assert_allclose(np.asarray(none), np.asarray(pinhole), atol=1e-9)
+    one_camera = cameras.project_h36m(array(points), array(intrinsics[0]), array(np.zeros(5)))
+    np.testing.assert_allclose(np.asarray(one_camera), np.asarray(pinhole), atol=1e-9)
+
+
+def test_project_h36m_names_wrong_shapes(rng):
+    with pytest.raises(ShapeError, match=r"\(4,\)"):
+        cameras.project_h36m(rng.normal(size=(2, 3)), np.eye(3), np.zeros(4))
+    with pytest.raises(ShapeError, match="points"):
+        cameras.project_h36m(rng.normal(size=(2, 2)), np.eye(3), np.zeros(5))
