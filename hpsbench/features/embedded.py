@@ -19,7 +19,7 @@ DIM = 2048
 BATCH = 32  # crops per network call
 
 _STEM = 16
-_STAGES = ((32, 1), (64, 2), (160, 2))  # channels, residual blocks; every stage halves the side
+_STAGES = ((32, 0), (64, 2), (160, 2))  # channels, residual blocks; every stage halves the side
 _SPREAD = 512  # channels before the spatial pooling
 _PATTERNS = 2  # weighings of the grid per channel
 _GRID = SIZE // 16

@@ -22,12 +22,12 @@ from torch import Tensor, nn
 
 from hpsbench import __version__
 from hpsbench.bodies.files import MEAN_PARAMS_FILE, body_folder
-from hpsbench.bodies.joints import LSP14, SMPL24, convert_indices
+from hpsbench.bodies.joints import LSP14, SMPL24, convert_indices, get_joint_set
 from hpsbench.bodies.mean_params import MeanParams, load_mean_params
 from hpsbench.bodies.smpl import BodyModel, load_bodies
 from hpsbench.errors import UsageError
 from hpsbench.features.backbones import file_sha256
-from hpsbench.features.embedded import CARD, REGRESSOR, SIZE, WEIGHTS, EmbeddedEncoder
+from hpsbench.features.embedded import CARD, DIM, REGRESSOR, SIZE, WEIGHTS, EmbeddedEncoder
 from hpsbench.features.images import normalise
 from hpsbench.geometry.alignment import root_align, similarity_align
 from hpsbench.geometry.rotations import axis_angle_to_rotmat, rot6d_to_rotmat
@@ -39,6 +39,7 @@ from hpsbench.training.encoder_crops import PARTS, Crops, CropSettings, render_c
 
 Progress = Callable[[int, int, str], None]
 EVALUATED = "h36m17"
+EVALUATED_SET = get_joint_set("h36m17_regressor")
 
 
 class _Table(BaseModel):
@@ -52,12 +53,15 @@ class EncoderLosses(_Table):
     joints3d: float
     keypoints2d: float
     shape: float
+    guide3d: float
+    guide2d: float
 
 
 class EncoderOptimiser(_Table):
     """AdamW with warm-up and a cosine to zero."""
 
     lr: float = Field(gt=0)
+    regressor_lr: float = Field(gt=0)
     weight_decay: float = 0.0
     warm_up: int = Field(default=0, ge=0)
 
@@ -182,45 +186,55 @@ def jitter_colours(images: Tensor, generator: torch.Generator) -> Tensor:
     return (x * (1 + spread(1, 0.2) + spread(3, 0.08)) + spread(1, 16.0)).clamp_(0, 255)
 
 
-def losses(state: BodyState, batch: Batch, body: BodyModel) -> dict[str, Tensor]:
-    """The four terms of one batch, unweighted."""
-    pose, betas, camera = state
+class Trainee(nn.Module):
+    """Encoder and regressor as one network; the regressor's dropout is off.
+
+    A linear head reads joints straight from the features while training and is then thrown away: positions are easier
+    to learn than rotations and bring the encoder on its way.
+    """
+
+    def __init__(self, mean: MeanParams) -> None:
+        super().__init__()
+        self.encoder = EmbeddedEncoder()
+        self.regressor = IterativeRegressor(mean=mean)
+        self.guide = nn.Linear(DIM, 3 * len(EVALUATED_SET) + 2 * len(SMPL24))
+        for module in self.regressor.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0
+
+    def forward(self, images: Tensor) -> tuple[BodyState, Tensor, Tensor]:
+        """What the network sees in (B, 3, 112, 112) normalised crops.
+
+        Returns: the regressor's state; the guide's joints (B, 17, 3) in metres and keypoints (B, 24, 2) in [-1, 1].
+        """
+        features = self.encoder(images)
+        joints, keypoints = self.guide(features).split((3 * len(EVALUATED_SET), 2 * len(SMPL24)), dim=1)
+        state: BodyState = self.regressor(features)
+        return state, joints.unflatten(1, (-1, 3)), keypoints.unflatten(1, (-1, 2))
+
+
+def losses(output: tuple[BodyState, Tensor, Tensor], batch: Batch, body: BodyModel) -> dict[str, Tensor]:
+    """The terms of one batch, unweighted."""
+    (pose, betas, camera), guide3d, guide2d = output
     rotmat = rot6d_to_rotmat(pose.reshape(-1, 24, 6))
-    smpl24 = body.joints(rotmat, betas)
-    joints = torch.cat([smpl24, body.joints(rotmat, betas, via=EVALUATED)], dim=1)
+    joints, smpl24 = body.joints(rotmat, betas, via=EVALUATED), body.joints(rotmat, betas)
     with torch.no_grad():
-        target = torch.cat(
-            [body.joints(batch.rotmat, batch.betas, via=via) for via in ("smpl24", EVALUATED)], dim=1
-        )
+        target = body.joints(batch.rotmat, batch.betas, via=EVALUATED)
+    target = target - target[:, :1]
     projected = camera[:, None, :1] * (smpl24[..., :2] + camera[:, None, 1:])
     return {
         "pose": ((rotmat - batch.rotmat) ** 2).mean(),
-        "joints3d": _distance(joints - joints[:, :1], target - target[:, :1]),
+        "joints3d": _distance(joints - joints[:, :1], target),
         "keypoints2d": _distance(projected, batch.keypoints2d),
         "shape": ((betas - batch.betas) ** 2).mean(),
+        "guide3d": ((guide3d - target) ** 2).mean(),
+        "guide2d": ((guide2d - batch.keypoints2d) ** 2).mean(),
     }
 
 
 def _distance(a: Tensor, b: Tensor) -> Tensor:
     """Mean distance of points, with a gradient at zero."""
     return (a - b).square().sum(-1).add(1e-8).sqrt().mean()
-
-
-class Trainee(nn.Module):
-    """Encoder and regressor as one network; the regressor's dropout is off."""
-
-    def __init__(self, mean: MeanParams) -> None:
-        super().__init__()
-        self.encoder = EmbeddedEncoder()
-        self.regressor = IterativeRegressor(mean=mean)
-        for module in self.regressor.modules():
-            if isinstance(module, nn.Dropout):
-                module.p = 0.0
-
-    def forward(self, images: Tensor) -> BodyState:
-        """(B, 3, 112, 112) normalised -> pose (B, 144) in 6D, shape (B, 10), camera (B, 3)."""
-        state: BodyState = self.regressor(self.encoder(images))
-        return state
 
 
 def train_encoder(
@@ -306,14 +320,7 @@ class _Loop:
         self.folder, self.progress = folder, progress or (lambda done, total, note: None)
         self.generator = torch.Generator().manual_seed(seed)
         self.model = Trainee(mean).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        groups = [
-            {
-                "params": [p for p in self.model.parameters() if p.ndim > 1],
-                "weight_decay": optimiser.weight_decay,
-            },
-            {"params": [p for p in self.model.parameters() if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        self.optimiser = torch.optim.AdamW(groups, lr=optimiser.lr, fused=True)
+        self.optimiser = torch.optim.AdamW(_groups(self.model, optimiser), fused=True)
         per_epoch = len(crops) // recipe.schedule.batch
         self.steps = min(recipe.schedule.epochs * per_epoch, recipe.max_steps or sys.maxsize)
 
@@ -342,7 +349,7 @@ class _Loop:
         optimiser, weights = self.recipe.optimiser, self.recipe.losses.model_dump()
         warm = min(1.0, (step + 1) / max(1, optimiser.warm_up))
         for group in self.optimiser.param_groups:
-            group["lr"] = optimiser.lr * warm * (1 + math.cos(math.pi * step / self.steps)) / 2
+            group["lr"] = group["full_lr"] * warm * (1 + math.cos(math.pi * step / self.steps)) / 2
         self.model.train()
         parts = losses(self.model(normalise(jitter_colours(batch.images, self.generator))), batch, self.body)
         loss = torch.stack([weights[name] * value for name, value in parts.items()]).sum()
@@ -351,6 +358,20 @@ class _Loop:
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimiser.step()
         return float(loss.detach())
+
+
+def _groups(model: Trainee, optimiser: EncoderOptimiser) -> list[dict[str, Any]]:
+    """Parameters by learning rate and weight decay; norms and biases are not decayed."""
+    groups = []
+    for part, lr in (
+        (model.encoder, optimiser.lr),
+        (model.guide, optimiser.lr),
+        (model.regressor, optimiser.regressor_lr),
+    ):
+        for decayed, decay in ((True, optimiser.weight_decay), (False, 0.0)):
+            own = [p for p in part.parameters() if (p.ndim > 1) == decayed]
+            groups.append({"params": own, "lr": lr, "full_lr": lr, "weight_decay": decay})
+    return groups
 
 
 @torch.inference_mode()
@@ -363,7 +384,7 @@ def held_out_errors(model: nn.Module, crops: Crops, body: BodyModel) -> dict[str
     model.eval()
     pred, target = [], []
     for batch in held_out_batches(crops, 64):
-        pose, betas, _ = model(normalise(batch.images))
+        (pose, betas, _), _, _ = model(normalise(batch.images))
         pred.append(_lsp14(body, rot6d_to_rotmat(pose.reshape(-1, 24, 6)), betas))
         target.append(_lsp14(body, batch.rotmat, batch.betas))
     joints, wanted = torch.cat(pred).double(), torch.cat(target).double()
@@ -383,7 +404,7 @@ def held_out_errors(model: nn.Module, crops: Crops, body: BodyModel) -> dict[str
 def _lsp14(body: BodyModel, rotmat: Tensor, betas: Tensor) -> Tensor:
     """(B, 14, 3) joints relative to the mid-hip."""
     joints = body.joints(rotmat, betas, via=EVALUATED)
-    chosen = joints[:, convert_indices("h36m17_regressor", "lsp14")]
+    chosen = joints[:, convert_indices(EVALUATED_SET, "lsp14")]
     rooted: Tensor = root_align(chosen, LSP14.indices(["Right Hip", "Left Hip"]))
     return rooted
 

@@ -112,12 +112,19 @@ def test_the_truth_has_no_loss(crops: Crops, body: BodyModel) -> None:
     camera = torch.tensor([[0.9, 0.1, -0.2]]).expand(4, 3)
     seen = camera[:, None, :1] * (joints[..., :2] + camera[:, None, 1:])
     exact = Batch(images=batch.images, rotmat=batch.rotmat, betas=batch.betas, keypoints2d=seen)
-    rot6d = batch.rotmat[..., :2].reshape(4, 144)
-    parts = losses(encoder.BodyState(rot6d, batch.betas, camera), exact, body)
+    rot6d, target = (
+        batch.rotmat[..., :2].reshape(4, 144),
+        body.joints(batch.rotmat, batch.betas, via="h36m17"),
+    )
+    target = target - target[:, :1]
+    parts = losses((encoder.BodyState(rot6d, batch.betas, camera), target, seen), exact, body)
     for name, value in parts.items():
         assert value < 1e-3, name
-    worse = losses(encoder.BodyState(rot6d, batch.betas + 1, camera + 0.1), exact, body)
+    other = encoder.BodyState(rot6d, batch.betas + 1, camera + 0.1)
+    worse = losses((other, target + 0.1, seen + 0.1), exact, body)
     assert worse["shape"] == pytest.approx(1.0, abs=1e-4)
+    assert worse["guide3d"] == pytest.approx(0.01, abs=1e-4)
+    assert worse["guide2d"] == pytest.approx(0.01, abs=1e-4)
     assert worse["keypoints2d"] > 0.02
 
 
