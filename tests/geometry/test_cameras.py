@@ -87,7 +87,7 @@ def test_project_h36m_by_hand(array):
 
 
 def test_project_h36m_without_distortion_is_a_pinhole_and_takes_batches(rng, array):
-    points = rng.normal(size=(6, 17, 3)) + [0, 0, 5.0]
+    points = np.add(rng.normal(size=(6, 17, 3)), [0, 0, 5.0])
     intrinsics = np.tile([[1100.0, 0, 510], [0, 1090, 505], [0, 0, 1]], (6, 1, 1))
     pinhole = cameras.project(array(points), array(intrinsics))
     none = cameras.project_h36m(array(points), array(intrinsics), array(np.zeros((6, 5))))
