@@ -4,10 +4,10 @@ Both kinds return fresh, writable arrays whose memory starts on a 64-byte bounda
 memory that starts elsewhere is several times slower.
 """
 
+import math
 import mmap
 import threading
 from abc import ABC, abstractmethod
-from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hpsbench.errors import BrokenFile
+from hpsbench.errors import BrokenFile, ShapeError
 from hpsbench.store import layout
 from hpsbench.types import Array, IntArray
 
@@ -24,7 +24,7 @@ ALIGNMENT = 64
 
 def aligned_empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """An uninitialised array whose first byte lies on a 64-byte boundary."""
-    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    size = math.prod(shape) * dtype.itemsize
     buffer = np.empty(size + ALIGNMENT, dtype=np.uint8)
     offset = -buffer.ctypes.data % ALIGNMENT
     return buffer[offset : offset + size].view(dtype).reshape(shape)
@@ -42,12 +42,25 @@ class RowArray(ABC):
         self.shape, self.dtype, self.attrs = shape, dtype, attrs
 
     @abstractmethod
-    def read_range(self, start: int, stop: int) -> Array:
-        """Rows `start` to `stop - 1`, in a new array."""
+    def read_range(self, start: int, stop: int, out: Array | None = None) -> Array:
+        """Rows `start` to `stop - 1`, in a new array or in `out`, which has their shape and type."""
 
     @abstractmethod
-    def take(self, rows: IntArray) -> Array:
-        """The rows of a 1-D index array without negative entries, in its order, in a new array."""
+    def take(self, rows: IntArray, out: Array | None = None) -> Array:
+        """The rows of a 1-D index array without negative entries, in its order, in a new array or in `out`."""
+
+    def _target(self, count: int, out: Array | None) -> Array:
+        """Where `count` rows go.
+
+        Raises:
+            ShapeError: `out` is of another shape or type.
+        """
+        shape = (count, *self.shape[1:])
+        if out is None:
+            return aligned_empty(shape, self.dtype)
+        if out.shape != shape or out.dtype != self.dtype:
+            raise ShapeError(f"out: expected {shape} {self.dtype}, got {out.shape} {out.dtype}")
+        return out
 
     @property
     def ndim(self) -> int:
@@ -100,30 +113,29 @@ class RowArray(ABC):
 
 
 class ChunkMaps:
-    """Mapped chunk files, the most recently used ones kept open; shared by the arrays of one store."""
+    """Mapped chunk files, the latest ones kept open; shared by the arrays of one store and its threads."""
 
     def __init__(self, limit: int = 256) -> None:
         self._limit = limit
-        self._open: OrderedDict[Path, Array] = OrderedDict()
+        self._open: dict[tuple[Path, int], Array] = {}
         self._lock = threading.Lock()
 
-    def get(self, path: Path, size: int) -> Array:
-        """The bytes of a chunk file, read-only.
+    def get(self, node: Path, index: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+        """A chunk of the array in the folder `node`, read-only.
 
         Raises:
-            BrokenFile: the file is missing or is not `size` bytes long.
+            BrokenFile: the file is missing or has another size.
         """
+        found = self._open.get((node, index))
+        if found is not None:
+            return found
+        file = layout.chunk_file(node, index, len(shape))
+        chunk = self._map(file, math.prod(shape) * dtype.itemsize).view(dtype).reshape(shape)
         with self._lock:
-            found = self._open.get(path)
-            if found is not None:
-                self._open.move_to_end(path)
-                return found
-        data = self._map(path, size)
-        with self._lock:
-            self._open[path] = data
+            self._open[node, index] = chunk
             while len(self._open) > self._limit:
-                self._open.popitem(last=False)
-        return data
+                del self._open[next(iter(self._open))]
+        return chunk
 
     @staticmethod
     def _map(path: Path, size: int) -> Array:
@@ -150,7 +162,6 @@ class MappedArray(RowArray):
         super().__init__(tuple(document["shape"]), dtype, document.get("attributes", {}))
         self._node, self._maps = node, maps
         self._chunk_shape = tuple(document["chunk_grid"]["configuration"]["chunk_shape"])
-        self._chunk_bytes = int(np.prod(self._chunk_shape, dtype=np.int64)) * dtype.itemsize
 
     @property
     def chunk_rows(self) -> int:
@@ -158,29 +169,30 @@ class MappedArray(RowArray):
         return int(self._chunk_shape[0])
 
     def _chunk(self, index: int) -> Array:
-        data = self._maps.get(layout.chunk_file(self._node, index, self.ndim), self._chunk_bytes)
-        return data.view(self.dtype).reshape(self._chunk_shape)
+        return self._maps.get(self._node, index, self._chunk_shape, self.dtype)
 
-    def read_range(self, start: int, stop: int) -> Array:
-        """Rows `start` to `stop - 1`, in a new array."""
-        out = aligned_empty((stop - start, *self.shape[1:]), self.dtype)
+    def read_range(self, start: int, stop: int, out: Array | None = None) -> Array:
+        """Rows `start` to `stop - 1`, in a new array or in `out`, which has their shape and type."""
+        out = self._target(stop - start, out)
+        size = self._chunk_shape[0]
         at = start
         while at < stop:
-            index, inside = divmod(at, self.chunk_rows)
-            count = min(stop - at, self.chunk_rows - inside)
+            index, inside = divmod(at, size)
+            count = min(stop - at, size - inside)
             out[at - start : at - start + count] = self._chunk(index)[inside : inside + count]
             at += count
         return out
 
-    def take(self, rows: IntArray) -> Array:
-        """The rows of a 1-D index array without negative entries, in its order, in a new array."""
-        if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all():
-            return self.read_range(int(rows[0]), int(rows[-1]) + 1)
-        out = aligned_empty((len(rows), *self.shape[1:]), self.dtype)
+    def take(self, rows: IntArray, out: Array | None = None) -> Array:
+        """The rows of a 1-D index array without negative entries, in its order, in a new array or in `out`."""
+        count = len(rows)
+        if count and rows[-1] - rows[0] == count - 1 and (rows[1:] - rows[:-1] == 1).all():
+            return self.read_range(int(rows[0]), int(rows[-1]) + 1, out)
+        out = self._target(count, out)
         chunks, inside = np.divmod(rows, self.chunk_rows)
         for index in np.unique(chunks).tolist():
             hit = np.flatnonzero(chunks == index)
-            if len(hit) == len(rows):
+            if len(hit) == count and out.flags.c_contiguous:
                 np.take(self._chunk(index), inside, axis=0, out=out, mode="clip")
             else:
                 out[hit] = self._chunk(index)[inside[hit]]
@@ -194,16 +206,16 @@ class ZarrArray(RowArray):
         super().__init__(tuple(array.shape), np.dtype(array.dtype), dict(array.attrs))
         self._array = array
 
-    def read_range(self, start: int, stop: int) -> Array:
-        """Rows `start` to `stop - 1`, in a new array."""
-        out = aligned_empty((stop - start, *self.shape[1:]), self.dtype)
+    def read_range(self, start: int, stop: int, out: Array | None = None) -> Array:
+        """Rows `start` to `stop - 1`, in a new array or in `out`, which has their shape and type."""
+        out = self._target(stop - start, out)
         if stop > start:
             out[...] = self._array[start:stop]
         return out
 
-    def take(self, rows: IntArray) -> Array:
-        """The rows of a 1-D index array without negative entries, in its order, in a new array."""
-        out = aligned_empty((len(rows), *self.shape[1:]), self.dtype)
+    def take(self, rows: IntArray, out: Array | None = None) -> Array:
+        """The rows of a 1-D index array without negative entries, in its order, in a new array or in `out`."""
+        out = self._target(len(rows), out)
         if len(rows):
             wanted, back = np.unique(rows, return_inverse=True)
             out[...] = self._array.oindex[wanted][back]

@@ -156,13 +156,13 @@ class FeatureSet:
             )
         return inside
 
-    def of(self, rows: IntArray) -> FloatArray:
-        """(n, D) features of store rows, in the order of `rows`.
+    def of(self, rows: IntArray, out: FloatArray | None = None) -> FloatArray:
+        """(n, D) features of store rows, in the order of `rows`; in a new array or in `out`.
 
         Raises:
             MissingFeatures: the set does not cover all of them.
         """
-        return self.data.take(self.positions(rows))
+        return self.data.take(self.positions(rows), out)
 
     def __len__(self) -> int:
         return len(self.data)

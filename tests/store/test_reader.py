@@ -17,6 +17,7 @@ from hpsbench.errors import (
     MissingFeatures,
     MissingStore,
     NotAClipStore,
+    ShapeError,
     StoreVersionError,
     UnknownName,
 )
@@ -112,6 +113,30 @@ def test_arrays_are_fresh_writable_and_aligned(path: Path) -> None:
         before = rows.copy()
         rows[...] = -1
         np.testing.assert_array_equal(array[index], before)
+
+
+@pytest.mark.parametrize("mapped", [True, False])
+def test_rows_go_into_a_given_array(mapped: bool, path: Path) -> None:
+    array = open_store(path, mapped=mapped).frames["full_pose"]
+    batch = np.full((3, 5, 72), -1, np.float32)
+    assert array.read_range(10, 15, out=batch[0]).base is batch
+    array.take(np.array([70, 2, 2, 5, 9]), out=batch[1])
+    np.testing.assert_array_equal(batch[0], array[10:15])
+    np.testing.assert_array_equal(batch[1], array[[70, 2, 2, 5, 9]])
+    assert (batch[2] == -1).all()
+    with pytest.raises(ShapeError, match=r"expected \(4, 72\)"):
+        array.read_range(0, 4, out=batch[2])
+    with pytest.raises(ShapeError, match="float64"):
+        array.take(np.arange(5), out=np.empty((5, 72)))
+
+
+def test_few_chunk_files_stay_open(path: Path) -> None:
+    array = open_store(path).frames["full_pose"]
+    assert isinstance(array, MappedArray)
+    array._maps._limit = 2
+    whole = array[:]
+    np.testing.assert_array_equal(array[::-1], whole[::-1])
+    assert len(array._maps._open) == 2
 
 
 @pytest.mark.parametrize("index", [72, -73, np.array([0, 99]), np.ones(5, bool), np.array([0.5])])
