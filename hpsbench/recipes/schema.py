@@ -92,7 +92,7 @@ class FieldFacts(_Strict):
         unit: `m`, `px`, `rad`, or None for flags and numbers.
         frame: coordinate frame, where the field has one.
         joint_set: id of the joint set along the second axis.
-        optional: some tracks may lack it; their rows are NaN.
+        optional: some tracks, or single frames or joints of them, may lack it; they are NaN.
         note: what a user has to know to use it.
         false_means: for flags: the reason under which views count the frames in which it is false.
     """

@@ -181,8 +181,8 @@ def _check_finite(
         if rows.dtype.kind != "f":
             continue
         broken = ~np.isfinite(rows).reshape(len(rows), -1).all(axis=1)
-        if store.frames[name].attrs.get("missing") == "nan" and np.isnan(rows).all():
-            continue
+        if store.frames[name].attrs.get("missing") == "nan":
+            broken &= ~_missing(rows)
         if (broken & valid).any():
             yield _error(
                 "non-finite", f"{track.track}: {name}", f"{int((broken & valid).sum())} rows are not finite"
@@ -195,14 +195,29 @@ def _check_finite(
             )
 
 
+def _missing(rows: FloatArray) -> BoolArray:
+    """(T,) rows of a field that may be missing, and nothing worse.
+
+    That is: all NaN, or NaN in nothing but what no row of the track has.
+    """
+    flat = rows.reshape(len(rows), -1)
+    nan = np.isnan(flat)
+    whole = np.isfinite(flat[:, ~nan.all(axis=0)])
+    missing: BoolArray = np.logical_or(whole.all(axis=1), nan.all(axis=1))
+    return missing
+
+
 def _check_joints(track: TrackRows, name: str, joints: FloatArray, array: RowArray) -> Iterator[Problem]:
     """A body's size, and limbs that keep their length: the skeleton of a track is one person's."""
-    if len(joints) == 0 or not np.isfinite(joints).all():
+    known = joints[:, np.isfinite(joints).all(axis=(0, 2))]
+    if known.size == 0:
         return
     where = f"{track.track}: {name}"
-    span = float((joints.max(axis=1) - joints.min(axis=1)).max())
+    span = float((known.max(axis=1) - known.min(axis=1)).max())
     if span > LONGEST_BODY:
         yield _error("joint-range", where, f"a body spans {span:.1f} m; is the unit metres?")
+    if known.shape != joints.shape:
+        return
     parents = PARENTS.get(str(array.attrs.get("joint_set")))
     if parents is None:
         return
@@ -263,7 +278,8 @@ def _check_views(store: ClipStore) -> Iterator[Problem]:
         if (boxes[known][:, 2:] <= 0).any():
             yield _error("view", f"views/{name}", "a box has no size")
         rule = view.attrs.get("box") or {}
-        if rule.get("rule") in ("tight", "smoothed") and rule.get("ends") != "hold" and (keep & ~known).any():
+        boxed = rule.get("rule", "none") != "none" and rule.get("ends") != "hold"
+        if boxed and view.attrs.get("boxless", "drop") == "drop" and (keep & ~known).any():
             yield _error("view", f"views/{name}", f"{int((keep & ~known).sum())} kept rows have no box")
         for split, counts in (view.attrs.get("counts") or {}).items():
             found = {

@@ -1,6 +1,7 @@
 """`verify_store` finds what is wrong, and says nothing of a sound store."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -62,9 +63,14 @@ def make_checked(tmp_path: Path, rng: np.random.Generator) -> Callable[..., Path
         view = options.get("view") or ViewRows(
             keep=np.ones(FRAMES, bool), bbox_cxcywh=np.tile([300.0, 200, 90, 90], (FRAMES, 1))
         )
-        rule = {"crop_scale": 1.3, "box": {"rule": "smoothed", "ends": "trim"}}
+        rule = {"crop_scale": 1.3, "box": {"rule": "smoothed", "ends": "trim"}, **options.get("rule", {})}
         nodes = {
-            "frames/joints3d": {"joint_set": "smpl24", "joint_names": list(SMPL.names), "frame": "camera"},
+            "frames/joints3d": {
+                "joint_set": "smpl24",
+                "joint_names": list(SMPL.names),
+                "frame": "camera",
+                **options.get("joints3d", {}),
+            },
             "frames/keypoints2d": {"joint_set": "3dpw18", "joint_names": list(DETECTED.names)},
             "views/tcmr": {
                 **rule,
@@ -72,6 +78,7 @@ def make_checked(tmp_path: Path, rng: np.random.Generator) -> Callable[..., Path
             },
         }
         path = tmp_path / "x.zarr"
+        shutil.rmtree(path, ignore_errors=True)
         write_store(
             path,
             [MemoryTrack.of(track, {"tcmr": view})],
@@ -137,6 +144,29 @@ def test_frames_that_are_not_valid_are_not_vouched_for(make_checked: Callable[..
     assert found(make_checked(change)) == [("warning", "non-finite")]
 
 
+def test_joints_that_a_track_never_has_may_be_missing_where_the_field_says_so(
+    make_checked: Callable[..., Path],
+) -> None:
+    def drop(fields: dict[str, Any]) -> None:
+        fields["joints3d"][:, [22, 23]] = np.nan
+        fields["joints3d"][7] = np.nan
+
+    assert ("error", "non-finite") in found(make_checked(drop))
+    missing = {"joints3d": {"missing": "nan"}}
+    assert found(make_checked(drop, **missing)) == []
+    for value in (np.nan, np.inf):
+        problems = verify_store(make_checked(put("joints3d", (3, 5, 0), value), **missing))
+        assert [problem.kind for problem in problems] == ["non-finite"]
+
+
+def test_the_size_of_a_body_is_checked_without_its_missing_joints(make_checked: Callable[..., Path]) -> None:
+    def change(fields: dict[str, Any]) -> None:
+        fields["joints3d"][:, 23] = np.nan
+        fields["joints3d"] *= 1000
+
+    assert found(make_checked(change, joints3d={"missing": "nan"})) == [("error", "joint-range")]
+
+
 def test_a_few_slips_of_the_detector_are_allowed(make_checked: Callable[..., Path]) -> None:
     assert found(make_checked(put("keypoints2d", (slice(0, 5), slice(None), 0), 20))) == []
 
@@ -149,6 +179,10 @@ def test_views_must_hold_what_they_say(make_checked: Callable[..., Path]) -> Non
     texts = " | ".join(problem.text for problem in verify_store(path))
     for part in ("a box has no size", "1 kept rows have no box", "found {'rows': 30, 'kept': 20}"):
         assert part in texts
+    path = make_checked(
+        view=ViewRows(keep=np.arange(FRAMES) < 20, bbox_cxcywh=boxes), rule={"boxless": "keep"}
+    )
+    assert "kept rows have no box" not in " | ".join(problem.text for problem in verify_store(path))
 
 
 def edit(node: Path, change: Callable[[dict[str, Any]], Any]) -> None:
