@@ -48,7 +48,8 @@ def load_matlab(
         wanted = list(held) if keys is None else list(keys)
         if missing := sorted(set(wanted) - set(held)):
             raise BrokenFile(
-                f"{path}: has no {', '.join(missing)}; it has {', '.join(sorted(held)) or 'nothing'}"
+                f"{path}: has no {', '.join(missing)}; it has {', '.join(sorted(held)) or 'nothing'}. "
+                "Is it cut off, or of another dataset?"
             )
         size = sum(8 * int(np.prod(held[name][0], dtype=object)) for name in wanted)
         if size > max_bytes:

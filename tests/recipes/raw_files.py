@@ -6,6 +6,7 @@ Run by path from conftest files (`runpy.run_path`), since test folders are not p
 import io
 import json
 import pickle
+import runpy
 import struct
 from pathlib import Path
 from typing import Any, ClassVar
@@ -213,3 +214,8 @@ def mark_synthetic(raw: Path, dataset: str) -> None:
 
 
 WRITERS = {"3dpw": write_threedpw, "amass": write_amass}
+# A dataset whose raw files are described in a file of their own, `raw_<reader>.py`, has KEY and write(raw) there.
+for _path in sorted(Path(__file__).parent.glob("raw_*.py")):
+    if _path.name != Path(__file__).name:
+        _names = runpy.run_path(str(_path))
+        WRITERS[_names["KEY"]] = _names["write"]

@@ -18,12 +18,13 @@ def raw_files() -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def raw_masters(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Raw datasets that tests only read, by recipe key."""
+    """Two raw datasets that tests only read, by recipe key; the verbs don't know one dataset from another."""
     folder = tmp_path_factory.mktemp("raw")
-    for key, write in RAW["WRITERS"].items():
-        write(folder / key)
+    keys = ("3dpw", "amass")
+    for key in keys:
+        RAW["WRITERS"][key](folder / key)
         RAW["mark_synthetic"](folder / key, key)
-    return {key: folder / key for key in RAW["WRITERS"]}
+    return {key: folder / key for key in keys}
 
 
 @pytest.fixture

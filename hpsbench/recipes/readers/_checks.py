@@ -1,0 +1,74 @@
+"""What every reader checks of the arrays of a raw file, and how it says so."""
+
+from typing import Any
+
+import numpy as np
+
+from hpsbench.errors import BrokenFile, UnitError, UsageError
+from hpsbench.recipes.sequences import RawSequence
+from hpsbench.types import FloatArray
+
+_SMALLEST, _LARGEST = 0.1, 20.0  # metres that a body spans in most frames
+
+
+def check_shape(values: Any, shape: tuple[int | None, ...], key: str, raw: RawSequence) -> None:
+    """Compare a shape; None stands for any length but zero.
+
+    Raises:
+        BrokenFile: it is another.
+    """
+    found = np.shape(values)
+    if len(found) == len(shape) and all(
+        n > 0 if want is None else n == want for n, want in zip(found, shape, strict=True)
+    ):
+        return
+    wanted = ", ".join("frames" if want is None else str(want) for want in shape)
+    raise BrokenFile(
+        f"{raw.path}: {key} has shape {found}, expected ({wanted}); is an axis swapped or the file cut?"
+    )
+
+
+def check_finite(values: FloatArray, key: str, raw: RawSequence) -> None:
+    """Refuse NaN and infinity where the dataset has none.
+
+    Raises:
+        BrokenFile: with the number of rows and the first of them.
+    """
+    bad = ~np.isfinite(values).reshape(len(values), -1).all(axis=1)
+    if bad.any():
+        raise BrokenFile(
+            f"{raw.path}: {key} is not finite in {int(bad.sum())} of {len(values)} rows, first in row "
+            f"{int(np.flatnonzero(bad)[0])}; the file is damaged or was changed"
+        )
+
+
+def check_metres(joints: FloatArray, key: str, unit: str, raw: RawSequence) -> None:
+    """Refuse bodies that are no bodies after conversion to metres.
+
+    Args:
+        joints: (T, J, 3) metres.
+        key: of the file.
+        unit: that the file is supposed to be in.
+        raw: the file.
+
+    Raises:
+        UnitError: a body spans less than 0.1 m or more than 20 m in most frames.
+    """
+    span = float(np.median(np.linalg.norm(np.ptp(joints, axis=1), axis=-1)))
+    if not _SMALLEST < span < _LARGEST:
+        raise UnitError(
+            f"{raw.path}: read as {unit}, {key} gives bodies that span {span:.3g} m; it is in another unit"
+        )
+
+
+def option(raw: RawSequence, name: str, kind: type) -> Any:
+    """A constant of the reader, from the recipe's `options`.
+
+    Raises:
+        UsageError: the recipe lacks it.
+    """
+    if not isinstance(raw.options.get(name), kind):
+        raise UsageError(
+            f"the recipe of {raw.name} lacks options.{name} ({kind.__name__}), which its reader needs"
+        )
+    return raw.options[name]
