@@ -1,6 +1,6 @@
 """What a protocol's TOML may say: strict pydantic models, key by key.
 
-The keys are explained in `recipes/README.md` and, in words for each protocol, by `protocols.explain`. A key or a value
+The keys are explained in `docs/protocols.md` and, in words for each protocol, by `protocols.explain`. A key or a value
 that is not known fails when the file is loaded, and the message says what was probably meant. What the keys name
 (joint sets, regressors, metrics) is looked up in `protocols.protocol`.
 """
