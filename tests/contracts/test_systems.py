@@ -58,13 +58,11 @@ def streams(system: FeatureSystem, *leading: int) -> tuple[torch.Tensor, ...]:
 def clip(system: FeatureSystem, frames: int, windows: WindowRule | None) -> ClipInput:
     given = [stream.numpy() for stream in streams(system, frames)]
     names = ("features", "flow")[: len(given)]
-    return ClipInput(
-        track="a",
-        length=frames,
-        frame_id=np.arange(frames),
-        windows=windows,
-        **dict(zip(names, given, strict=True)),
-    )
+    inputs: dict[str, Any] = dict(zip(names, given, strict=True))
+    if system.inputs.predictions is not None:
+        joints = given[0].reshape(frames, -1, 3)
+        inputs = {"predictions": Prediction(rows=np.arange(frames), joints3d=joints, joint_set="lsp14")}
+    return ClipInput(track="a", length=frames, frame_id=np.arange(frames), windows=windows, **inputs)
 
 
 def window_length(system: FeatureSystem) -> int:
