@@ -147,9 +147,10 @@ def _nodes(recipe: Recipe, parts: Sequence[Part]) -> dict[str, dict[str, Any]]:
     """Attributes of fields and views."""
     nodes: dict[str, dict[str, Any]] = {}
     for name, facts in recipe.fields.items():
-        attributes = facts.model_dump(exclude={"optional", "false_means"}, exclude_none=True)
-        if facts.joint_set is not None:
-            attributes["joint_names"] = list(get_joint_set(facts.joint_set).names)
+        attributes = facts.model_dump(exclude={"optional", "false_means", "joint_set"}, exclude_none=True)
+        joint_set = facts.joint_set_of(_joints(parts, f"frames/{name}"))
+        if joint_set is not None:
+            attributes |= {"joint_set": joint_set, "joint_names": list(get_joint_set(joint_set).names)}
         if facts.optional:
             attributes["missing"] = "nan"
         nodes[f"frames/{name}"] = attributes
@@ -157,3 +158,12 @@ def _nodes(recipe: Recipe, parts: Sequence[Part]) -> dict[str, dict[str, Any]]:
         counts = sum_counts(track.views[name] for part in parts for track in part.tracks)
         nodes[f"views/{name}"] = {**rule.model_dump(mode="json"), "counts": counts}
     return nodes
+
+
+def _joints(parts: Sequence[Part], path: str) -> int:
+    """Length of the second axis of an array, which all tracks that have it share; 0 if there is none."""
+    for part in parts:
+        for track in part.tracks:
+            if path in track.specs:
+                return next(iter(track.specs[path].row_shape), 0)
+    return 0

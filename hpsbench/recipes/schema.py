@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
+from hpsbench.bodies.joints import get_joint_set
 from hpsbench.errors import BrokenFile, UnknownName, UsageError
 from hpsbench.recipes.view_rules import STRICT, ViewRule
 
@@ -39,14 +40,15 @@ class Source(_Strict):
     """How the recorded values are to be read.
 
     Attributes:
-        fps: frames per second of the store's rows; absent where it differs from track to track.
-        coordinates: frame of `full_pose`'s root and of `joints3d`; each field's own `frame` is in `fields`.
+        fps: frames per second of the store's rows; absent where it differs from track to track or is unknown.
+        coordinates: frame of `full_pose`'s root and of `joints3d`; `image` where the dataset is 2D. Each field's own
+            `frame` is in `fields`.
         length_unit: always metres in the store.
         up: the axis that points up in the world frame, where the dataset has one.
     """
 
     fps: float | None = None
-    coordinates: Literal["camera", "world"]
+    coordinates: Literal["camera", "world", "image"]
     length_unit: Literal["m"] = "m"
     up: str | None = None
 
@@ -91,7 +93,8 @@ class FieldFacts(_Strict):
     Attributes:
         unit: `m`, `px`, `rad`, or None for flags and numbers.
         frame: coordinate frame, where the field has one.
-        joint_set: id of the joint set along the second axis.
+        joint_set: id of the joint set along the second axis; or several, one for each raw layout, of different sizes:
+            the number of joints that the reader yields tells which (`joint_set_of`).
         optional: some tracks, or single frames or joints of them, may lack it; they are NaN.
         note: what a user has to know to use it.
         false_means: for flags: the reason under which views count the frames in which it is false.
@@ -99,10 +102,30 @@ class FieldFacts(_Strict):
 
     unit: Literal["m", "px", "rad"] | None = None
     frame: Literal["camera", "world", "image"] | None = None
-    joint_set: str | None = None
+    joint_set: str | list[str] | None = None
     optional: bool = False
     note: str = ""
     false_means: str | None = None
+
+    @model_validator(mode="after")
+    def _joint_sets_differ(self) -> "FieldFacts":
+        sizes = [len(get_joint_set(name)) for name in self.joint_sets]
+        if len(set(sizes)) != len(sizes):
+            raise ValueError(
+                f"joint_set: {', '.join(self.joint_sets)} have {sizes} joints, which tells none apart"
+            )
+        return self
+
+    @property
+    def joint_sets(self) -> list[str]:
+        """Ids of the joint sets that the field may be in; none where it holds no joints."""
+        if self.joint_set is None:
+            return []
+        return [self.joint_set] if isinstance(self.joint_set, str) else self.joint_set
+
+    def joint_set_of(self, joints: int) -> str | None:
+        """Id of the joint set of an array of so many joints; None where the field names none of that size."""
+        return next((name for name in self.joint_sets if len(get_joint_set(name)) == joints), None)
 
 
 class Expected(_Strict):
@@ -197,11 +220,10 @@ class Recipe(_Strict):
                 raise ValueError(f"expected {expected.what}: 'view' belongs to 'kept', and only to it")
         return self
 
-    @property
-    def keypoint_set(self) -> str | None:
-        """Joint set of `keypoints2d`, if the dataset has any."""
+    def keypoint_set(self, joints: int) -> str | None:
+        """Joint set of keypoints of so many joints, if the dataset has any."""
         facts = self.fields.get("keypoints2d")
-        return None if facts is None else facts.joint_set
+        return None if facts is None else facts.joint_set_of(joints)
 
 
 def read_recipe(path: Path) -> Recipe:

@@ -30,22 +30,35 @@ class TightBox(_Strict):
 
     Attributes:
         joints: only these keypoints count; empty: all.
+        joint_set: only keypoints that this joint set has too count; absent: all.
         seen: which keypoints count.
         threshold: for `confidence`: keypoints with a higher one count.
     """
 
     rule: Literal["tight"]
     joints: list[str] = []
+    joint_set: str | None = None
     seen: Seen = "confidence"
     threshold: float = 0.0
     factor: float = 1.0
 
+    @model_validator(mode="after")
+    def _one_choice(self) -> "TightBox":
+        if self.joints and self.joint_set is not None:
+            raise ValueError("joints or joint_set, not both")
+        return self
+
 
 class GivenBox(_Strict):
-    """Square about the dataset's own box (field `bbox_xyxy`) of one frame; side = factor x its longer side."""
+    """Square about the dataset's own box (field `bbox_xyxy`) of one frame; side = factor x its longer side.
+
+    Attributes:
+        otherwise: the rule for tracks without a single given box; absent: they have no box.
+    """
 
     rule: Literal["given"]
     factor: float = 1.0
+    otherwise: TightBox | None = None
 
 
 class FixedBox(_Strict):
@@ -69,6 +82,9 @@ class SmoothBox(_Strict):
         factor: side = factor x the (smoothed) diagonal of the keypoints' box.
         ends: before the first and after the last frame with a box: `trim` leaves the frames out of the view,
             `hold` repeats the nearest box.
+        joint_set: only keypoints that this joint set has too count; absent: all.
+        over: smoothed over `all` frames of the track, or over the `thinned` ones alone (where frames are thinned by
+            their numbers); the others then have no box.
     """
 
     rule: Literal["smoothed"]
@@ -77,6 +93,8 @@ class SmoothBox(_Strict):
     sigma: float
     factor: float
     ends: Literal["trim", "hold"] = "trim"
+    joint_set: str | None = None
+    over: Literal["all", "thinned"] = "all"
 
 
 class Visible(_Strict):
@@ -101,15 +119,20 @@ class Inside(_Strict):
 
 
 class Thin(_Strict):
-    """Of the frames of a track that the other rules keep, keep every n-th, beginning with the first.
+    """Keep every n-th frame of a track.
 
     Attributes:
         every: n.
         splits: where this holds; empty: everywhere.
+        counted: among the frames that the other rules `kept`, beginning with the first of them; or by the frames' own
+            `numbers`, before any other rule but that of the camera: `first`, `first` + n, `first` + 2n ...
+        first: number of a recording's first frame, for `numbers`.
     """
 
     every: Annotated[int, Field(ge=1)]
     splits: list[str] = []
+    counted: Literal["kept", "numbers"] = "kept"
+    first: int = 0
 
 
 class ViewRule(_Strict):
@@ -121,6 +144,7 @@ class ViewRule(_Strict):
         box: how boxes are made.
         boxless: frames without a box: left out, or kept.
         cameras: only tracks of these cameras, and tracks of no named camera; empty: all.
+        without: tracks that carry one of these remarks (clip column `remarks`, separated by commas) are left out.
         flags: fields that must be true, beside `valid`.
         valid: whether rows must have the dataset's own `valid` flag.
         inside: out-of-image rule, if any.
@@ -135,6 +159,7 @@ class ViewRule(_Strict):
     box: Annotated[NoBox | TightBox | GivenBox | FixedBox | SmoothBox, Field(discriminator="rule")]
     boxless: Literal["drop", "keep"] = "drop"
     cameras: list[str] = []
+    without: list[str] = []
     flags: list[str] = []
     valid: bool = False
     inside: Inside | None = None
@@ -147,4 +172,7 @@ class ViewRule(_Strict):
     def _boxes_are_for_crops(self) -> "ViewRule":
         if (self.crop_scale is None) != (self.box.rule == "none"):
             raise ValueError("crop_scale belongs to a view with boxes, and only to it")
+        over = getattr(self.box, "over", "all")
+        if over == "thinned" and (self.thin is None or self.thin.counted != "numbers"):
+            raise ValueError('box.over = "thinned" needs thin.counted = "numbers"')
         return self

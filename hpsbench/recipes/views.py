@@ -6,11 +6,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hpsbench.bodies.joints import get_joint_set
+from hpsbench.bodies.joints import convert_indices, get_joint_set
 from hpsbench.errors import BadData
 from hpsbench.recipes.boxes import given_boxes, held, seen_keypoints, smoothed_boxes, tight_boxes
 from hpsbench.recipes.schema import Recipe
-from hpsbench.recipes.view_rules import FixedBox, GivenBox, Inside, NoBox, SmoothBox, TightBox, ViewRule
+from hpsbench.recipes.view_rules import (
+    FixedBox,
+    GivenBox,
+    Inside,
+    NoBox,
+    SmoothBox,
+    Thin,
+    ViewRule,
+)
 from hpsbench.types import BoolArray, FloatArray, Track
 
 OTHER_CAMERA = "other-camera"
@@ -53,11 +61,12 @@ class _Kept:
 def view_track(track: Track, rule: ViewRule, recipe: Recipe) -> TrackView:
     """Apply a view's rule to a track.
 
-    Reasons, in this order: `other-camera`; what the recipe calls frames whose `valid` flag or another flag is not set
-    (`camera-invalid` in 3DPW); `no-box` (no keypoints to make a box from in the whole track, or in this frame; a
+    Reasons, in this order: `other-camera`; the remark for which a track is left out; `thinned`, where frames are thinned
+    by their numbers; what the recipe calls frames whose `valid` flag or another flag is not set (`camera-invalid` in
+    3DPW); `no-box` (no keypoints to make a box from in the whole track, or in this frame; a
     smoothed track of five frames or fewer); `undetected-edge` (before the first or after the last detection);
-    `joint-outside-image`; `too-few-visible`; `thinned` (a view of a lower rate); `too-short` (fewer frames of the track
-    are left than the rule asks for).
+    `joint-outside-image`; `too-few-visible`; `thinned` (a view of a lower rate, counted among the frames that are left);
+    `too-short` (fewer frames of the track are left than the rule asks for).
 
     Raises:
         BadData: the rule needs a field, or the image's size, and the track does not have it.
@@ -66,11 +75,17 @@ def view_track(track: Track, rule: ViewRule, recipe: Recipe) -> TrackView:
     everything = np.ones(len(track), dtype=bool)
     if rule.cameras and track.camera is not None and track.camera not in rule.cameras:
         kept.drop(everything, OTHER_CAMERA)
+    for remark in _remarks(track):
+        if remark in rule.without:
+            kept.drop(everything, remark)
+    thin = rule.thin if rule.thin is not None and _applies(rule.thin, track) else None
+    off_rate = _off_rate(track, thin)
+    kept.drop(off_rate, THINNED)
     for flag in [*(["valid"] if rule.valid else []), *rule.flags]:
         facts = recipe.fields.get(flag)
         reason = (facts and facts.false_means) or (INVALID if flag == "valid" else f"not-{flag}")
         kept.drop(~_field(track, flag, recipe).astype(bool), reason)
-    boxes, inside = _boxes(track, rule, recipe)
+    boxes, inside = _boxes(track, rule, recipe, off_rate)
     if rule.box.rule != "none" and rule.boxless == "drop" and not _holds(rule):
         kept.drop(np.isnan(boxes).any(axis=1) & inside, NO_BOX)
         kept.drop(~inside, UNDETECTED_EDGE)
@@ -81,9 +96,9 @@ def view_track(track: Track, rule: ViewRule, recipe: Recipe) -> TrackView:
             _keypoints(track, rule.visible.joints, recipe), rule.visible.seen, rule.visible.threshold
         )
         kept.drop(seen.sum(axis=1) <= rule.visible.more_than, TOO_FEW_VISIBLE)
-    if rule.thin is not None and (not rule.thin.splits or track.split in rule.thin.splits):
+    if thin is not None and thin.counted == "kept":
         ordinal = np.cumsum(kept.keep) - 1
-        kept.drop(ordinal % rule.thin.every != 0, THINNED)
+        kept.drop(ordinal % thin.every != 0, THINNED)
     if kept.keep.sum() < rule.min_frames:
         kept.drop(everything, TOO_SHORT)
     return TrackView(kept.keep, boxes, {reason: count for reason, count in kept.dropped.items() if count})
@@ -93,7 +108,23 @@ def _holds(rule: ViewRule) -> bool:
     return isinstance(rule.box, SmoothBox) and rule.box.ends == "hold"
 
 
-def _boxes(track: Track, rule: ViewRule, recipe: Recipe) -> tuple[FloatArray, BoolArray]:
+def _remarks(track: Track) -> list[str]:
+    return str(track.clip_info.get("remarks") or "").split(",")
+
+
+def _applies(thin: Thin, track: Track) -> bool:
+    return not thin.splits or track.split in thin.splits
+
+
+def _off_rate(track: Track, thin: Thin | None) -> BoolArray:
+    """(T,) frames that thinning by numbers leaves out."""
+    if thin is None or thin.counted != "numbers":
+        return np.zeros(len(track), dtype=bool)
+    off: BoolArray = (np.asarray(track.frame_id) - thin.first) % thin.every != 0
+    return off
+
+
+def _boxes(track: Track, rule: ViewRule, recipe: Recipe, off_rate: BoolArray) -> tuple[FloatArray, BoolArray]:
     """Boxes, and which frames lie between the first and the last detection (all, where ends are not trimmed)."""
     everywhere = np.ones(len(track), dtype=bool)
     box = rule.box
@@ -101,20 +132,32 @@ def _boxes(track: Track, rule: ViewRule, recipe: Recipe) -> tuple[FloatArray, Bo
         return np.full((len(track), 4), np.nan), everywhere
     if isinstance(box, FixedBox):
         return np.tile(np.asarray(box.cxcywh), (len(track), 1)), everywhere
+    if isinstance(box, SmoothBox):
+        return _smoothed(track, box, recipe, off_rate)
     if isinstance(box, GivenBox):
-        return given_boxes(_field(track, "bbox_xyxy", recipe), factor=box.factor), everywhere
-    points = _keypoints(track, box.joints if isinstance(box, TightBox) else [], recipe)
-    if isinstance(box, TightBox):
-        return tight_boxes(points, seen=box.seen, threshold=box.threshold, factor=box.factor), everywhere
+        given = track.fields.get("bbox_xyxy")
+        if box.otherwise is None or (given is not None and not np.isnan(given).all()):
+            return given_boxes(_field(track, "bbox_xyxy", recipe), factor=box.factor), everywhere
+        box = box.otherwise
+    points = _keypoints(track, box.joints, recipe, box.joint_set)
+    return tight_boxes(points, seen=box.seen, threshold=box.threshold, factor=box.factor), everywhere
+
+
+def _smoothed(
+    track: Track, box: SmoothBox, recipe: Recipe, off_rate: BoolArray
+) -> tuple[FloatArray, BoolArray]:
+    used = ~off_rate if box.over == "thinned" else np.ones(len(track), dtype=bool)
     found = smoothed_boxes(
-        points, threshold=box.threshold, median=box.median, sigma=box.sigma, factor=box.factor
-    )
-    if box.ends == "hold":
-        return held(found), everywhere
-    if np.isnan(found.bbox_cxcywh).all():
-        return found.bbox_cxcywh, everywhere
-    rows = np.arange(len(track))
-    return found.bbox_cxcywh, (rows >= found.start) & (rows < found.stop)
+        _keypoints(track, [], recipe, box.joint_set)[used],
+        threshold=box.threshold, median=box.median, sigma=box.sigma, factor=box.factor,
+    )  # fmt: skip
+    boxes = np.full((len(track), 4), np.nan)
+    boxes[used] = held(found) if box.ends == "hold" else found.bbox_cxcywh
+    inside = np.ones(len(track), dtype=bool)
+    if box.ends == "trim" and not np.isnan(boxes).all():
+        rows = np.arange(int(used.sum()))
+        inside[used] = (rows >= found.start) & (rows < found.stop)
+    return boxes, inside
 
 
 def _inside_image(track: Track, rule: Inside, recipe: Recipe) -> BoolArray:
@@ -133,14 +176,21 @@ def _field(track: Track, name: str, recipe: Recipe) -> FloatArray:
     return np.asarray(track.fields[name])
 
 
-def _keypoints(track: Track, joints: Sequence[str], recipe: Recipe) -> FloatArray:
-    """(T, K, 3) the track's keypoints of these names; of all where none is named."""
+def _keypoints(
+    track: Track, joints: Sequence[str], recipe: Recipe, joint_set: str | None = None
+) -> FloatArray:
+    """(T, K, 3) the track's keypoints of these names, or those that a joint set has too; of all where none is named."""
     points = _field(track, "keypoints2d", recipe)
-    if not joints:
+    if not joints and joint_set is None:
         return points
-    if recipe.keypoint_set is None:
-        raise BadData(f"{recipe.path}: a view names keypoints, but fields.keypoints2d has no joint_set")
-    return points[:, get_joint_set(recipe.keypoint_set).indices(joints)]
+    own = recipe.keypoint_set(points.shape[1])
+    if own is None:
+        raise BadData(
+            f"{recipe.path}: a view names keypoints, but fields.keypoints2d has no joint_set of {points.shape[1]}"
+        )
+    if joint_set is not None:
+        return points[:, [row for row in convert_indices(own, joint_set) if row >= 0]]
+    return points[:, get_joint_set(own).indices(joints)]
 
 
 class ViewCount(NamedTuple):

@@ -53,12 +53,14 @@ def test_the_recipe_is_complete(key: str) -> None:
     assert recipe.homepage.startswith("https://")
     assert recipe.licence_url.startswith("https://")
     for facts in recipe.fields.values():
-        if facts.joint_set is not None:
-            assert len(get_joint_set(facts.joint_set)) > 0
+        for joint_set in facts.joint_sets:
+            assert len(get_joint_set(joint_set)) > 0
     for view in recipe.views.values():
         if view.visible is not None:
-            assert recipe.keypoint_set is not None
-            get_joint_set(recipe.keypoint_set).indices(view.visible.joints)
+            sets = recipe.fields["keypoints2d"].joint_sets
+            assert sets
+            for joint_set in sets:
+                get_joint_set(joint_set).indices(view.visible.joints)
 
 
 def test_raw_data_is_found_by_its_markers(key: str, make_raw: Callable[[str], Path], tmp_path: Path) -> None:
@@ -95,8 +97,8 @@ def test_values_are_plausible_where_the_dataset_vouches_for_them(key: str, track
                 numbers = numbers[:, ~np.isnan(numbers).all(axis=0)]
                 numbers = numbers[~np.isnan(numbers).all(axis=1)]
             assert np.isfinite(numbers).all(), name
-            if facts.joint_set is not None:
-                assert values.shape[1] == len(get_joint_set(facts.joint_set))
+            if facts.joint_sets:
+                assert facts.joint_set_of(values.shape[1]) is not None
             if facts.unit == "m" and name in FIELDS:
                 assert np.nanmax(np.abs(numbers), initial=0) < 1000, "metres, not millimetres"
 

@@ -126,6 +126,71 @@ def test_a_fixed_box_is_the_same_everywhere() -> None:
     np.testing.assert_array_equal(boxes(make_track([(1, 1)] * 3), rule="fixed", cxcywh=box), [box] * 3)
 
 
+def test_frames_are_thinned_by_their_own_numbers_before_other_rules() -> None:
+    track = make_track([(1, 1), (-5, 1), (2, 2), (3, 3), (4, 4), (-1, 6)])
+    track.frame_id[:] = [1, 2, 3, 7, 8, 9]  # a gap: 4, 5, 6 are missing
+    rule: dict[str, Any] = {"inside": {"joints": JOINTS}}
+    thin = {"every": 2, "counted": "numbers", "first": 1}
+    assert apply(track, thin=thin, **rule) == ([0, 2, 3], {"thinned": 2, "joint-outside-image": 1})
+    assert apply(track, thin={**thin, "first": 0}, **rule)[0] == [4]
+    assert apply(track, thin={**thin, "splits": ["test"]}, **rule)[0] == [0, 2, 3, 4]
+
+
+def test_tracks_with_a_remark_are_left_out_under_its_name() -> None:
+    track = make_track([(1, 1)] * 3, clip_info={"remarks": "drifted-3d,no-video"})
+    assert apply(track, without=["no-video"]) == ([], {"no-video": 3})
+    assert apply(track, without=["no-audio", "no"])[0] == [0, 1, 2]
+    assert apply(make_track([(1, 1)]), without=["no-video"])[0] == [0]
+
+
+def test_boxes_are_smoothed_at_the_full_rate_or_at_that_of_the_view() -> None:
+    track = make_track([(60 + 4 * i * (i % 2), 60) for i in range(40)])
+    thin = {"every": 2, "counted": "numbers", "first": 0}
+    box = {"rule": "smoothed", "threshold": 0.3, "sigma": 2.0, "factor": 1.0}
+
+    def made(over: str) -> Any:
+        rule = {"source": "test", "box": {**box, "over": over}, "crop_scale": 1.0, "thin": thin}
+        return view_track(track, ViewRule.model_validate(rule), get_recipe("3dpw"))
+
+    whole, apart = made("all"), made("thinned")
+    assert whole.keep.sum() == apart.keep.sum() == 20
+    assert np.isnan(apart.bbox_cxcywh[1::2]).all()
+    # The even frames alone have the same wrist, so smoothing changes nothing; the odd frames move it far away.
+    inner = slice(12, 28, 2)
+    np.testing.assert_allclose(apart.bbox_cxcywh[inner, 2], np.hypot(10, 10), rtol=1e-6)
+    assert (whole.bbox_cxcywh[inner, 2] > 20).all()
+
+
+def test_boxes_over_thinned_frames_need_thinning_by_numbers() -> None:
+    box = {"rule": "smoothed", "threshold": 0.3, "sigma": 2.0, "factor": 1.0, "over": "thinned"}
+    for thin in (None, {"every": 2}):
+        with pytest.raises(ValueError, match=r"needs thin\.counted"):
+            ViewRule.model_validate({"source": "test", "box": box, "crop_scale": 1.0, "thin": thin})
+
+
+def test_a_box_may_look_at_the_joints_of_another_set_only() -> None:
+    track = make_track([(90, 60)])
+    track.fields["keypoints2d"][0, 17] = [500, 500, 1]  # an ear, which coco17 has and lsp14 has not
+    track.fields["keypoints2d"][0, 2] = [70, 80, 1]  # a shoulder
+    np.testing.assert_allclose(boxes(track, rule="tight", joint_set="lsp14"), [[80, 70, 20, 20]])
+    with pytest.raises(ValueError, match="not both"):
+        boxes(track, rule="tight", joint_set="lsp14", joints=JOINTS)
+
+
+def test_without_any_given_box_the_other_rule_makes_them() -> None:
+    rule = {"rule": "given", "factor": 2.0, "otherwise": {"rule": "tight", "joints": JOINTS}}
+    unknown = np.full((2, 4), np.nan)
+    for fields in ({}, {"bbox_xyxy": unknown}):
+        np.testing.assert_allclose(
+            boxes(make_track([(90, 60)] * 2, fields=fields), **rule)[1], [70, 55, 40, 40]
+        )
+    partly = boxes(
+        make_track([(90, 60)] * 2, fields={"bbox_xyxy": np.array([[0, 0, 8, 8], unknown[0]])}), **rule
+    )
+    np.testing.assert_allclose(partly[0], [4, 4, 16, 16])
+    assert np.isnan(partly[1]).all()
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -139,4 +204,16 @@ def test_a_wrong_rule_names_the_key(line: str, message: str, tmp_path: Path) -> 
     path = tmp_path / "3dpw.toml"
     path.write_text(text.replace("[views.spin]", f"[views.spin]\n{line}"))
     with pytest.raises(UsageError, match=message):
+        read_recipe(path)
+
+
+def test_a_field_may_be_in_one_of_several_joint_sets(tmp_path: Path) -> None:
+    text = get_recipe("3dpw").path.read_text()
+    path = tmp_path / "3dpw.toml"
+    path.write_text(text.replace('joint_set = "3dpw18"', 'joint_set = ["3dpw18", "lsp14"]'))
+    recipe = read_recipe(path)
+    assert [recipe.keypoint_set(n) for n in (18, 14, 17)] == ["3dpw18", "lsp14", None]
+    assert get_recipe("3dpw").keypoint_set(18) == "3dpw18"
+    path.write_text(text.replace('joint_set = "3dpw18"', 'joint_set = ["common14", "lsp14"]'))
+    with pytest.raises(UsageError, match=r"\[14, 14\] joints, which tells none apart"):
         read_recipe(path)
