@@ -336,7 +336,7 @@ class TestDamagedFiles:
     def test_a_truncated_file_is_broken(self, name: str, own: Path) -> None:
         path = own / name
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-        with pytest.raises(BrokenFile, match="truncated or damaged|cut off"):
+        with pytest.raises(BrokenFile, match=r"truncated or damaged|cut off"):
             read(own, name)
 
     def test_a_test_file_in_place_of_a_training_file_is_recognised(self, own: Path) -> None:

@@ -1,0 +1,172 @@
+"""PoseTrack: one JSON per video; releases 2018 and 21 (one schema) and 2017 (`annolist`).
+
+Source of the layouts: the files themselves, the releases' documentation, and the readers of VIBE and mmpose.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from hpsbench.bodies.joints import JointSet, get_joint_set
+from hpsbench.errors import BrokenFile, UnknownName
+from hpsbench.recipes.readers._checks import check_finite
+from hpsbench.recipes.readers._jpeg import jpeg_size
+from hpsbench.recipes.readers._json import load_json
+from hpsbench.recipes.readers._posetrack17 import to_2018
+from hpsbench.recipes.sequences import RawSequence, SequenceSkipped
+from hpsbench.types import Array, FloatArray, Track
+
+_JOINTS = "posetrack18_json17"
+
+
+class _Video(NamedTuple):
+    """The images of one file: image id -> frame number, and whether it is labelled; where they lie; their size."""
+
+    frames: Mapping[Any, int]
+    labelled: Mapping[Any, bool]
+    source: str
+    size: tuple[int | None, int | None]
+
+
+def read_sequence(raw: RawSequence) -> Iterator[Track]:
+    """Yield one track per person of a video: the frames in which the person is annotated.
+
+    - `frame_id`: number in the image's name. Annotated frames are not consecutive (every frame in the middle of a
+      video, every fourth elsewhere, none where the person is hidden), so a track is cut into clips at its gaps.
+    - `keypoints2d`: in the order of `posetrack18_json17`, by the names that the file lists; confidence is the file's
+      flag. Joints that are not annotated are (0, 0, 0), the two ears always.
+    - `bbox_xyxy`: corners of the file's box; NaN where an annotation has none. PoseTrack 2017 has only boxes of heads:
+      there it is 1.3 x the extent of the joints, which is what the boxes of 2018 are.
+    - `is_labeled`: the image's flag; keypoints of an image without it are not to be trusted.
+
+    Raises:
+        SequenceSkipped: the file has no annotations, as those of the test set (`no-annotations`).
+        BrokenFile: the file is damaged, an annotation has no image, or a person occurs twice in one.
+    """
+    document = load_json(raw.path)
+    try:
+        if "annolist" in document:
+            document = to_2018(document)
+        video = _video(document, raw)
+        tracks = _tracks(document, video, raw)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, BrokenFile):
+            raise
+        raise BrokenFile(
+            f"{raw.path}: not laid out as a PoseTrack file ({type(error).__name__}: {error}); download it again"
+        ) from error
+    for person, fields in tracks.items():
+        yield Track(
+            sequence=raw.stem,
+            person=person,
+            split=raw.split,
+            frame_id=fields.pop("frame_id"),
+            fields=fields,
+            fps=raw.fps,
+            image_source=video.source,
+            width=video.size[0],
+            height=video.size[1],
+        )
+
+
+def _video(document: Mapping[str, Any], raw: RawSequence) -> _Video:
+    images = document["images"]
+    if not images or not document.get("annotations"):
+        raise SequenceSkipped("no-annotations", f"{raw.name}: nobody is annotated")
+    names = [PurePosixPath(image["file_name"]) for image in images]
+    first = names[0]
+    alike = all(
+        (name.parent, len(name.stem), name.suffix) == (first.parent, len(first.stem), first.suffix)
+        for name in names
+    )
+    if not alike or not all(name.stem.isascii() and name.stem.isdigit() for name in names):
+        raise BrokenFile(f"{raw.path}: the images should be numbers in one folder, found {first} and others")
+    if first.is_absolute() or ".." in first.parts:
+        raise BrokenFile(f"{raw.path}: image {first} lies outside the dataset")
+    frames = {image["id"]: int(name.stem) for image, name in zip(images, names, strict=True)}
+    if len(set(frames.values())) != len(images):
+        raise BrokenFile(f"{raw.path}: an image or its id is listed twice")
+    sizes = {(image.get("width"), image.get("height")) for image in images}
+    size = sizes.pop() if len(sizes) == 1 else (None, None)
+    if None in size and (raw.root / first).is_file():
+        size = jpeg_size(raw.root / first)
+    folder = str(first.parent).replace("{", "{{").replace("}", "}}")
+    return _Video(
+        frames=frames,
+        labelled={image["id"]: bool(image.get("is_labeled", True)) for image in images},
+        source=f"{folder}/{{frame_id:0{len(first.stem)}d}}{first.suffix}",
+        size=size,
+    )
+
+
+def _tracks(document: Mapping[str, Any], video: _Video, raw: RawSequence) -> dict[int, dict[str, Array]]:
+    """Arrays of each person, in the order of the person's number."""
+    joints = _joints(document, raw)
+    found: dict[int, dict[int, Mapping[str, Any]]] = {}
+    for annotation in document["annotations"]:
+        image = annotation["image_id"]
+        if image not in video.frames:
+            raise BrokenFile(
+                f"{raw.path}: annotation {annotation.get('id')} belongs to image {image}, which the file does not list"
+            )
+        person, frame = int(annotation["track_id"]), video.frames[image]
+        if frame in found.setdefault(person, {}):
+            raise BrokenFile(f"{raw.path}: person {person} is annotated twice in frame {frame}")
+        found[person][frame] = annotation
+    tracks = {}
+    for person, frames in sorted(found.items()):
+        order = sorted(frames)
+        annotations = [frames[frame] for frame in order]
+        tracks[person] = {
+            "frame_id": np.array(order),
+            "keypoints2d": _keypoints(annotations, joints, raw),
+            "bbox_xyxy": _boxes(annotations, raw),
+            "is_labeled": np.array([video.labelled[a["image_id"]] for a in annotations]),
+        }
+    return tracks
+
+
+def _joints(document: Mapping[str, Any], raw: RawSequence) -> list[int]:
+    """The row of each of the file's keypoints in our order, by name."""
+    known: JointSet = get_joint_set(_JOINTS)
+    names = document["categories"][0]["keypoints"]
+    try:
+        rows = known.indices(names)
+    except UnknownName as error:
+        raise BrokenFile(f"{raw.path}: categories list an {error}") from error
+    if len(set(rows)) != len(rows):
+        raise BrokenFile(f"{raw.path}: categories list a keypoint twice: {', '.join(names)}")
+    return rows
+
+
+def _keypoints(annotations: list[Mapping[str, Any]], joints: list[int], raw: RawSequence) -> FloatArray:
+    points = np.zeros((len(annotations), len(get_joint_set(_JOINTS)), 3))
+    for row, annotation in enumerate(annotations):
+        values = annotation.get("keypoints") or [0] * (3 * len(joints))
+        if len(values) != 3 * len(joints):
+            raise BrokenFile(
+                f"{raw.path}: annotation {annotation.get('id')} has {len(values)} numbers as keypoints, expected "
+                f"{3 * len(joints)}"
+            )
+        points[row, joints] = np.asarray(values, dtype=np.float64).reshape(-1, 3)
+    check_finite(points, "keypoints", raw)
+    return points
+
+
+def _boxes(annotations: list[Mapping[str, Any]], raw: RawSequence) -> FloatArray:
+    boxes = np.full((len(annotations), 4), np.nan)
+    for row, annotation in enumerate(annotations):
+        given = annotation.get("bbox")
+        if not given:
+            continue
+        if len(given) != 4:
+            raise BrokenFile(
+                f"{raw.path}: annotation {annotation.get('id')} has a bbox of {len(given)} numbers, expected 4"
+            )
+        boxes[row] = given
+    known = ~np.isnan(boxes).all(axis=1)
+    check_finite(boxes[known], "bbox", raw)
+    boxes[:, 2:] += boxes[:, :2]
+    return boxes
