@@ -1,7 +1,7 @@
 """HDF5 files (MATLAB 7.3 files among them): named arrays, whole or in slices of rows."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -74,6 +74,40 @@ class Hdf5File:
             )
         with broken_if_unreadable(self.path, "HDF5 file"):
             return np.asarray(array[start:stop] if array.shape else array[()])
+
+    def read_cells(
+        self, key: str, rows: Iterable[int], *, max_bytes: int = MAX_BYTES
+    ) -> Iterator[NDArray[Any]]:
+        """The arrays in some cells of a MATLAB cell array of one row or column, one after another.
+
+        MATLAB 7.3 keeps a cell as a reference to an array of its own, the axes of which are reversed.
+
+        Raises:
+            BrokenFile: no cell array, a cell without an array, or one that is larger than `max_bytes`.
+        """
+        import h5py
+
+        cells = self._array(key)
+        if h5py.check_ref_dtype(cells.dtype) is not h5py.Reference or cells.size != max(
+            cells.shape, default=0
+        ):
+            raise BrokenFile(
+                f"{self.path}: {key} is no cell array of one row or column, but {cells.dtype} {cells.shape}"
+            )
+        with broken_if_unreadable(self.path, "HDF5 file"):
+            references = np.asarray(cells[()]).ravel()
+        for row in rows:
+            with broken_if_unreadable(self.path, "HDF5 file"):
+                array = self._file[references[row]] if references[row] else None
+                if not isinstance(array, h5py.Dataset) or array.external or array.is_virtual:
+                    raise BrokenFile(f"{self.path}: row {row} of {key} leads to no array in this file")
+                if array.nbytes > max_bytes:
+                    raise BrokenFile(
+                        f"{self.path}: row {row} of {key} has {array.nbytes / MIB:,.0f} MiB; "
+                        f"{max_bytes / MIB:,.0f} are allowed here"
+                    )
+                values = np.asarray(array[()])
+            yield values
 
     def _holds(self, key: str) -> bool:
         import h5py

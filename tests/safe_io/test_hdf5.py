@@ -56,3 +56,20 @@ def test_a_file_that_points_elsewhere_is_refused(path: Path) -> None:
             file.read("stolen")
         with pytest.raises(BrokenFile, match="has no array linked"):
             file.read("linked")
+
+
+def test_cells_are_read_one_after_another(path: Path) -> None:
+    with h5py.File(path, "a") as file:
+        cells = file.create_dataset("cells", (3, 1), dtype=h5py.ref_dtype)
+        for row in range(2):
+            cells[row, 0] = file.create_dataset(f"#refs#/{row}", data=np.full((4, 5), row)).ref
+    with Hdf5File(path, ["cells"]) as file:
+        assert [int(values.sum()) for values in file.read_cells("cells", [1, 0])] == [20, 0]
+        with pytest.raises(BrokenFile, match="row 2 of cells leads to no array"):
+            next(file.read_cells("cells", [2]))
+        with pytest.raises(BrokenFile, match="row 0 of cells has 0 MiB; 0 are allowed"):
+            next(file.read_cells("cells", [0], max_bytes=10))
+        with pytest.raises(BrokenFile, match="not a readable HDF5 file"):
+            next(file.read_cells("cells", [3]))
+        with pytest.raises(BrokenFile, match=r"rows is no cell array .* but int64 \(10, 4\)"):
+            next(file.read_cells("rows", [0]))
