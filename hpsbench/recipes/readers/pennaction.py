@@ -1,0 +1,102 @@
+"""Penn Action: `labels/<clip>.mat` (MATLAB v5) and `frames/<clip>/<frame>.jpg`; one person per clip, 2D only.
+
+Source of the layout: the dataset's README and the public readers of VIBE, human_dynamics and mmhuman3d.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from hpsbench.bodies.joints import get_joint_set
+from hpsbench.errors import BrokenFile
+from hpsbench.recipes.readers._checks import check_finite, check_shape, option
+from hpsbench.recipes.readers._images import find_images
+from hpsbench.recipes.sequences import RawSequence
+from hpsbench.safe_io import load_matlab
+from hpsbench.safe_io.matlab import unwrap
+from hpsbench.types import Array, FloatArray, Track
+
+_JOINTS = "pennaction13"
+
+
+def split_of(raw: RawSequence) -> str:
+    """`train` or `test`: the sign of the file's `train` (1 or -1, hence never its truth).
+
+    Raises:
+        BrokenFile: the file is damaged or has no such number.
+    """
+    return "train" if _number(load_matlab(raw.path, keys=["train"]), "train", raw) > 0 else "test"
+
+
+def read_sequence(raw: RawSequence) -> Iterator[Track]:
+    """Yield the one track of a clip: every frame.
+
+    - `frame_id`: number of the image, which counts from 1.
+    - `keypoints2d`: x, y as in the file (whose coordinates are said to count from 1, unverified) and the visibility
+      flag as confidence; in the order of the dataset's README, left before right.
+    - `bbox_xyxy`: the file's boxes. Their number differs from that of the frames in a few clips: missing ones are NaN,
+      superfluous ones are left out.
+    - `has_image`: whether the image of this frame was there; true throughout where a clip has no images at all.
+
+    Raises:
+        BrokenFile: the file is damaged, lacks a key, or its arrays disagree in length.
+    """
+    arrays = load_matlab(raw.path)
+    joints = len(get_joint_set(_JOINTS))
+    for key in ("x", "y", "visibility", "dimensions", "action"):
+        if key not in arrays:
+            raise BrokenFile(f"{raw.path}: has no {key}; it has {', '.join(sorted(arrays)) or 'nothing'}")
+    frames = len(arrays["x"])
+    for key in ("x", "y", "visibility"):
+        check_shape(arrays[key], (frames or None, joints), key, raw)
+        check_finite(np.asarray(arrays[key], dtype=np.float64), key, raw)
+    frame_id = np.arange(1, frames + 1)
+    layouts = [layout.replace("{clip}", raw.stem) for layout in option(raw, "images", list)]
+    images = find_images(raw.root, layouts)
+    height, width = _size(arrays["dimensions"], raw)
+    yield Track(
+        sequence=raw.stem,
+        person=0,
+        split=raw.split,
+        frame_id=frame_id,
+        fields={
+            "keypoints2d": np.stack([arrays[key] for key in ("x", "y", "visibility")], axis=2).astype(
+                np.float64
+            ),
+            "bbox_xyxy": _boxes(arrays.get("bbox"), frames, raw),
+            "has_image": images.present(frame_id),
+        },
+        fps=raw.fps,
+        image_source=images.source,
+        width=width,
+        height=height,
+        action=str(unwrap(arrays["action"])),
+        clip_info={"viewpoint": str(unwrap(arrays["pose"])) if "pose" in arrays else None},
+    )
+
+
+def _boxes(given: Array | None, frames: int, raw: RawSequence) -> FloatArray:
+    boxes = np.full((frames, 4), np.nan)
+    if given is None or given.size == 0:
+        return boxes
+    check_shape(given, (None, 4), "bbox", raw)
+    check_finite(np.asarray(given, dtype=np.float64), "bbox", raw)
+    rows = min(frames, len(given))
+    boxes[:rows] = given[:rows]
+    return boxes
+
+
+def _size(dimensions: Array, raw: RawSequence) -> tuple[int, int]:
+    """Height and width."""
+    values = np.asarray(dimensions, dtype=np.float64).ravel()
+    if len(values) < 2 or not (values[:2] >= 1).all():
+        raise BrokenFile(f"{raw.path}: dimensions should be height, width, frames; found {values.tolist()}")
+    return int(values[0]), int(values[1])
+
+
+def _number(arrays: Mapping[str, Array], key: str, raw: RawSequence) -> float:
+    value: Any = unwrap(arrays[key])
+    if not isinstance(value, int | float):
+        raise BrokenFile(f"{raw.path}: {key} should be a number, found {value!r}")
+    return float(value)
