@@ -20,9 +20,11 @@ BATCH = 32  # crops per network call
 
 _STEM = 16
 _STAGES = ((32, 0), (64, 2), (160, 2))  # channels, residual blocks; every stage halves the side
-_SPREAD = 512  # channels before the spatial pooling
-_PATTERNS = 2  # weighings of the grid per channel
-_GRID = SIZE // 16
+_MERGED = 96  # channels where the last two stages meet, on the 14x14 grid
+_POINTS = 64  # places that are looked for
+_SPREAD = 256  # channels that are pooled over the 7x7 grid
+_PATTERNS = 2  # weighings of that grid per channel
+_HIDDEN = 1024
 
 
 class ResidualBlock(nn.Module):
@@ -69,11 +71,32 @@ class GridPool(nn.Module):
         return torch.cat([(cells * weight).sum(dim=1) for weight in self.weight], dim=1)
 
 
-class EmbeddedEncoder(nn.Module):
-    """A compact residual CNN whose pooling keeps where things are.
+class Places(nn.Module):
+    """Where each of some maps has its mass: a softmax over the grid, then the mean place (integral regression).
 
-    The 7x7 grid is not averaged but weighed by learned patterns, because the SPIN regressor behind it is linear and
-    body pose is a matter of places. Output: 2048 numbers, none negative, as a ReLU-ed and pooled backbone gives.
+    Source: Sun et al., "Integral human pose regression", ECCV 2018.
+    """
+
+    def __init__(self, width: int, grid: int, points: int) -> None:
+        super().__init__()
+        self.maps = nn.Conv2d(width, points, 1)
+        centres = (torch.arange(grid) + 0.5) * 2 / grid - 1
+        y, x = torch.meshgrid(centres, centres, indexing="ij")
+        self.register_buffer("cells", torch.stack([x.flatten(), y.flatten()], dim=1), persistent=False)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, C, g, g) -> places (B, P, 2) in [-1, 1] and how peaked each map is (B, P)."""
+        logits = self.maps(x).flatten(2)
+        mass = logits.softmax(dim=2)
+        return mass @ self.get_buffer("cells"), (mass * mass).sum(dim=2).sqrt()
+
+
+class EmbeddedEncoder(nn.Module):
+    """A compact residual CNN that keeps where things are.
+
+    The SPIN regressor behind it is linear and body pose is a matter of places, so instead of an average pool two
+    heads gather the image: the mean places of 64 learned maps on a 14x14 grid, and learned weighings of the 7x7 grid.
+    Two layers mix them into 2048 numbers, none negative, as a ReLU-ed and pooled backbone gives.
     """
 
     def __init__(self) -> None:
@@ -84,11 +107,18 @@ class EmbeddedEncoder(nn.Module):
         self.stages = nn.Sequential(
             *(Stage(before, width, blocks) for before, (width, blocks) in zip(widths, _STAGES, strict=False))
         )
+        self.fine = nn.Conv2d(widths[-2], _MERGED, 1)
+        self.coarse = nn.Conv2d(widths[-1], _MERGED, 1)
+        self.merge = nn.Conv2d(_MERGED, _MERGED, 3, padding=1, bias=False)
+        self.merge_bn = nn.BatchNorm2d(_MERGED)
+        self.places = Places(_MERGED, SIZE // 8, _POINTS)
         self.spread = nn.Conv2d(widths[-1], _SPREAD, 1, bias=False)
         self.spread_bn = nn.BatchNorm2d(_SPREAD)
-        self.pool = GridPool(_SPREAD, _GRID, _PATTERNS)
+        self.pool = GridPool(_SPREAD, SIZE // 16, _PATTERNS)
         self.pool_bn = nn.BatchNorm1d(_PATTERNS * _SPREAD)
-        self.out = nn.Linear(_PATTERNS * _SPREAD, DIM, bias=False)
+        self.mix = nn.Linear(_PATTERNS * _SPREAD + 3 * _POINTS, _HIDDEN, bias=False)
+        self.mix_bn = nn.BatchNorm1d(_HIDDEN)
+        self.out = nn.Linear(_HIDDEN, DIM, bias=False)
         self.out_bn = nn.BatchNorm1d(DIM)
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
@@ -96,7 +126,16 @@ class EmbeddedEncoder(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, 112, 112) normalised -> (B, 2048), non-negative."""
-        x = self.stages(torch.relu(self.bn(self.conv(images))))
-        x = torch.relu(self.spread_bn(self.spread(x)))
-        x = torch.relu(self.pool_bn(self.pool(x)))
-        return torch.relu(self.out_bn(self.out(x)))
+        return self.with_places(images)[0]
+
+    def with_places(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 3, 112, 112) normalised -> features (B, 2048) and the 64 places (B, 64, 2), in [-1, 1]."""
+        fine = self.stages[:-1](torch.relu(self.bn(self.conv(images))))
+        coarse = self.stages[-1](fine)
+        upper = nn.functional.interpolate(self.coarse(coarse), scale_factor=2.0, mode="nearest")
+        merged = torch.relu(self.merge_bn(self.merge(torch.relu(self.fine(fine) + upper))))
+        places, peaks = self.places(merged)
+        seen = torch.relu(self.pool_bn(self.pool(torch.relu(self.spread_bn(self.spread(coarse))))))
+        gathered = torch.cat([seen, 2 * places.flatten(1), 4 * peaks], dim=1)
+        hidden = torch.relu(self.mix_bn(self.mix(gathered)))
+        return torch.relu(self.out_bn(self.out(hidden))), places

@@ -9,12 +9,11 @@ import math
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors.torch import save_file
@@ -22,24 +21,22 @@ from torch import Tensor, nn
 
 from hpsbench import __version__
 from hpsbench.bodies.files import MEAN_PARAMS_FILE, body_folder
-from hpsbench.bodies.joints import LSP14, SMPL24, convert_indices, get_joint_set
+from hpsbench.bodies.joints import SMPL24
 from hpsbench.bodies.mean_params import MeanParams, load_mean_params
 from hpsbench.bodies.smpl import BodyModel, load_bodies
 from hpsbench.errors import UsageError
 from hpsbench.features.backbones import file_sha256
-from hpsbench.features.embedded import CARD, DIM, REGRESSOR, SIZE, WEIGHTS, EmbeddedEncoder
+from hpsbench.features.embedded import CARD, DIM, REGRESSOR, WEIGHTS, EmbeddedEncoder
 from hpsbench.features.images import normalise
-from hpsbench.geometry.alignment import root_align, similarity_align
-from hpsbench.geometry.rotations import axis_angle_to_rotmat, rot6d_to_rotmat
-from hpsbench.geometry.units import M_TO_MM
+from hpsbench.geometry.rotations import rot6d_to_rotmat
 from hpsbench.models._regressor import BodyState, IterativeRegressor
 from hpsbench.synth.body import write_body_models
 from hpsbench.training.config import parse_set, training_document
+from hpsbench.training.encoder_batches import Batch, epoch_batches, jitter_colours
 from hpsbench.training.encoder_crops import PARTS, Crops, CropSettings, render_crops
+from hpsbench.training.encoder_errors import EVALUATED, EVALUATED_SET, fit_constant, held_out_errors
 
 Progress = Callable[[int, int, str], None]
-EVALUATED = "h36m17"
-EVALUATED_SET = get_joint_set("h36m17_regressor")
 
 
 class _Table(BaseModel):
@@ -54,7 +51,7 @@ class EncoderLosses(_Table):
     keypoints2d: float
     shape: float
     guide3d: float
-    guide2d: float
+    places: float
 
 
 class EncoderOptimiser(_Table):
@@ -115,89 +112,18 @@ def get_encoder_recipe(
         raise UsageError(f"training recipe 'encoder': {lines}") from None
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Crops and what they show.
-
-    Attributes:
-        images: (B, 112, 112, 3) uint8 RGB.
-        rotmat: (B, 24, 3, 3) camera coordinates.
-        betas: (B, 10).
-        keypoints2d: (B, 24, 2) SMPL joints in the crop, [-1, 1].
-    """
-
-    images: Tensor
-    rotmat: Tensor
-    betas: Tensor
-    keypoints2d: Tensor
-
-
-def epoch_batches(crops: Crops, batch: int, seed: int, epoch: int) -> Iterator[Batch]:
-    """One pass in random order, each crop at a random place and mirrored by chance; a last partial batch is left out.
-
-    What is drawn depends on (seed, epoch) alone.
-    """
-    rng = np.random.default_rng([seed, epoch])
-    order = rng.permutation(len(crops))
-    spare = crops.side - SIZE
-    for start in range(0, len(order) - batch + 1, batch):
-        rows = order[start : start + batch]
-        corners = rng.integers(0, spare + 1, (batch, 2))
-        yield take(crops, rows, corners, rng.random(batch) < 0.5)
-
-
-def held_out_batches(crops: Crops, batch: int) -> Iterator[Batch]:
-    """All crops in order, cut from the middle, not mirrored."""
-    spare = crops.side - SIZE
-    for start in range(0, len(crops), batch):
-        rows = np.arange(start, min(start + batch, len(crops)))
-        yield take(crops, rows, np.full((len(rows), 2), spare // 2), np.zeros(len(rows), bool))
-
-
-def take(crops: Crops, rows: np.ndarray, corners: np.ndarray, mirrored: np.ndarray) -> Batch:
-    """Cut windows (left, top = `corners`) of 112 px from cached crops, mirror some, and move the targets along."""
-    images = np.empty((len(rows), SIZE, SIZE, 3), np.uint8)
-    for i, (row, (left, top), mirror) in enumerate(zip(rows, corners, mirrored, strict=True)):
-        window = crops.image(int(row))[top : top + SIZE, left : left + SIZE]
-        images[i] = window[:, ::-1] if mirror else window
-    keypoints = (crops.keypoints2d[rows] - corners[:, None]) * (2 / SIZE) - 1
-    pose = crops.full_pose[rows].reshape(-1, 24, 3)
-    swap = list(SMPL24.flip)
-    keypoints = np.where(mirrored[:, None, None], keypoints[:, swap] * [-1, 1] - [2 / SIZE, 0], keypoints)
-    pose = np.where(mirrored[:, None, None], pose[:, swap] * [1, -1, -1], pose)
-    return Batch(
-        images=torch.from_numpy(images),
-        rotmat=axis_angle_to_rotmat(torch.from_numpy(pose.astype(np.float32))),
-        betas=torch.from_numpy(crops.betas[rows].astype(np.float32)),
-        keypoints2d=torch.from_numpy(keypoints.astype(np.float32)),
-    )
-
-
-def jitter_colours(images: Tensor, generator: torch.Generator) -> Tensor:
-    """(B, S, S, 3) uint8 -> the same with brightness, contrast and white balance changed for each crop."""
-    count = len(images)
-
-    def spread(size: int, width: float) -> Tensor:
-        return (torch.rand((count, 1, 1, size), generator=generator) * 2 - 1) * width
-
-    x = images.float()
-    mean = x.mean(dim=(1, 2, 3), keepdim=True)
-    x = (x - mean) * (1 + spread(1, 0.25)) + mean
-    return (x * (1 + spread(1, 0.2) + spread(3, 0.08)) + spread(1, 16.0)).clamp_(0, 255)
-
-
 class Trainee(nn.Module):
     """Encoder and regressor as one network; the regressor's dropout is off.
 
-    A linear head reads joints straight from the features while training and is then thrown away: positions are easier
-    to learn than rotations and bring the encoder on its way.
+    While training, a linear head reads joints straight from the features, and the encoder's first 24 places are held
+    to the SMPL joints: positions are easier to learn than rotations and bring the encoder on its way.
     """
 
     def __init__(self, mean: MeanParams) -> None:
         super().__init__()
         self.encoder = EmbeddedEncoder()
         self.regressor = IterativeRegressor(mean=mean)
-        self.guide = nn.Linear(DIM, 3 * len(EVALUATED_SET) + 2 * len(SMPL24))
+        self.guide = nn.Linear(DIM, 3 * len(EVALUATED_SET))
         for module in self.regressor.modules():
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
@@ -205,17 +131,16 @@ class Trainee(nn.Module):
     def forward(self, images: Tensor) -> tuple[BodyState, Tensor, Tensor]:
         """What the network sees in (B, 3, 112, 112) normalised crops.
 
-        Returns: the regressor's state; the guide's joints (B, 17, 3) in metres and keypoints (B, 24, 2) in [-1, 1].
+        Returns: the regressor's state; the guide's joints (B, 17, 3) in metres; places (B, 24, 2) in [-1, 1].
         """
-        features = self.encoder(images)
-        joints, keypoints = self.guide(features).split((3 * len(EVALUATED_SET), 2 * len(SMPL24)), dim=1)
+        features, places = self.encoder.with_places(images)
         state: BodyState = self.regressor(features)
-        return state, joints.unflatten(1, (-1, 3)), keypoints.unflatten(1, (-1, 2))
+        return state, self.guide(features).unflatten(1, (-1, 3)), places[:, : len(SMPL24)]
 
 
 def losses(output: tuple[BodyState, Tensor, Tensor], batch: Batch, body: BodyModel) -> dict[str, Tensor]:
     """The terms of one batch, unweighted."""
-    (pose, betas, camera), guide3d, guide2d = output
+    (pose, betas, camera), guide3d, places = output
     rotmat = rot6d_to_rotmat(pose.reshape(-1, 24, 6))
     joints, smpl24 = body.joints(rotmat, betas, via=EVALUATED), body.joints(rotmat, betas)
     with torch.no_grad():
@@ -228,7 +153,7 @@ def losses(output: tuple[BodyState, Tensor, Tensor], batch: Batch, body: BodyMod
         "keypoints2d": _distance(projected, batch.keypoints2d),
         "shape": ((betas - batch.betas) ** 2).mean(),
         "guide3d": ((guide3d - target) ** 2).mean(),
-        "guide2d": ((guide2d - batch.keypoints2d) ** 2).mean(),
+        "places": _distance(places, batch.keypoints2d),
     }
 
 
@@ -265,31 +190,20 @@ def train_encoder(
     if not (body_folder(root, synthetic=True) / MEAN_PARAMS_FILE).is_file():
         write_body_models(root)
     begun = time.monotonic()
-    parts = {
-        part: render_crops(
-            root / "runs" / "encoder-crops",
-            recipe.crops,
-            part,
-            count,
-            workers=recipe.workers,
-            progress=progress,
-        )
+    cache = root / "runs" / "encoder-crops"
+    crops, held_out = (
+        render_crops(cache, recipe.crops, part, count, workers=recipe.workers, progress=progress)
         for part, count in zip(PARTS, _crop_counts(recipe), strict=True)
-    }
-    rendered = time.monotonic()
-    body = load_bodies(root, synthetic=True).neutral
+    )
+    run = _Run(folder, command, recipe, len(crops), len(held_out), begun, time.monotonic())
+    body, mean = load_bodies(root, synthetic=True).neutral, load_mean_params(root, synthetic=True)
     before = torch.get_num_threads()
     torch.set_num_threads(recipe.threads)
     try:
-        mean = load_mean_params(root, synthetic=True)
-        loop = _Loop(recipe, parts["train"], parts["held-out"], body, mean, folder, progress)
-        history = loop.run()
+        _Loop(run, crops, held_out, body, mean, progress).run()
     finally:
         torch.set_num_threads(before)
-    minutes = {"rendering": rendered - begun, "training": time.monotonic() - rendered}
-    return _write_card(
-        folder, command, recipe, parts, {k: round(v / 60, 1) for k, v in minutes.items()}, history
-    )
+    return {**json.loads((folder / CARD.name).read_text(encoding="utf-8")), "folder": str(folder)}
 
 
 def _crop_counts(recipe: EncoderRecipe) -> tuple[int, int]:
@@ -301,31 +215,69 @@ def _crop_counts(recipe: EncoderRecipe) -> tuple[int, int]:
     return min(settings.images, shards * settings.shard), min(settings.held_out, settings.shard)
 
 
+@dataclass(frozen=True)
+class _Run:
+    """What the card says beside the results."""
+
+    folder: Path
+    command: str
+    recipe: EncoderRecipe
+    images: int
+    held_out_images: int
+    begun: float
+    rendered: float
+
+    def write_card(self, history: list[dict[str, Any]]) -> None:
+        """Write `embedded_encoder.json`; the last line of the history is the best one."""
+        recipe, files = self.recipe, {name: self.folder / name for name in (WEIGHTS.name, REGRESSOR.name)}
+        seconds = {"rendering": self.rendered - self.begun, "training": time.monotonic() - self.rendered}
+        card = {
+            "title": recipe.title,
+            "synthetic": True,
+            "command": self.command,
+            "recipe": recipe.model_dump(exclude={"title", "readings"}),
+            "images": {"train": self.images, "held-out": self.held_out_images},
+            "minutes": {what: round(value / 60, 1) for what, value in seconds.items()},
+            "machine": f"{platform.machine()} CPU, {recipe.threads} threads, torch {torch.__version__}",
+            "hpsbench": __version__,
+            "held_out": {"unit": "mm", "joints": "lsp14 via h36m17, root mid-hip", **history[-1]},
+            "history": history,
+            "files": {
+                n: {"sha256": file_sha256(path), "bytes": path.stat().st_size} for n, path in files.items()
+            },
+        }
+        waiting = self.folder / f"{CARD.name}.part"
+        waiting.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+        waiting.replace(self.folder / CARD.name)
+
+
 class _Loop:
     """One run: its network, optimiser and schedule; `run` is the loop."""
 
     def __init__(
         self,
-        recipe: EncoderRecipe,
+        run: _Run,
         crops: Crops,
         held_out: Crops,
         body: BodyModel,
         mean: MeanParams,
-        folder: Path,
         progress: Progress | None,
     ) -> None:
+        recipe = run.recipe
         seed, optimiser = recipe.schedule.seed, recipe.optimiser
         torch.manual_seed(seed)
         self.recipe, self.crops, self.held_out, self.body = recipe, crops, held_out, body
-        self.folder, self.progress = folder, progress or (lambda done, total, note: None)
+        self.folder, self.write_card = run.folder, run.write_card
+        self.progress = progress or (lambda done, total, note: None)
+        self.constant = fit_constant(crops, body)
         self.generator = torch.Generator().manual_seed(seed)
         self.model = Trainee(mean).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimiser = torch.optim.AdamW(_groups(self.model, optimiser), fused=True)
         per_epoch = len(crops) // recipe.schedule.batch
         self.steps = min(recipe.schedule.epochs * per_epoch, recipe.max_steps or sys.maxsize)
 
-    def run(self) -> list[dict[str, Any]]:
-        """Train; returns one line per epoch with the held-out error."""
+    def run(self) -> None:
+        """Train; weights and card are written after every epoch that is the best so far on the held-out crops."""
         schedule, step, best = self.recipe.schedule, 0, math.inf
         history: list[dict[str, Any]] = []
         while step < self.steps:
@@ -337,13 +289,13 @@ class _Loop:
                     self.progress(step, self.steps, f"loss {loss:.3f}")
                 if step >= self.steps:
                     break
-            errors = held_out_errors(self.model, self.held_out, self.body)
+            errors = held_out_errors(self.model, self.held_out, self.body, self.constant)
             history.append({"epoch": epoch + 1, "step": step, **errors})
             self.progress(step, self.steps, json.dumps(history[-1]))
             if errors["pa_mpjpe"] < best:
                 best = errors["pa_mpjpe"]
                 save_weights(self.model, self.folder)
-        return history
+                self.write_card(history)
 
     def _step(self, step: int, batch: Batch) -> float:
         optimiser, weights = self.recipe.optimiser, self.recipe.losses.model_dump()
@@ -374,41 +326,6 @@ def _groups(model: Trainee, optimiser: EncoderOptimiser) -> list[dict[str, Any]]
     return groups
 
 
-@torch.inference_mode()
-def held_out_errors(model: nn.Module, crops: Crops, body: BodyModel) -> dict[str, float]:
-    """Errors over the crops in mm, on the 14 LSP joints from the H36M regressor with the mid-hip as root.
-
-    Returns: `mpjpe`, `pa_mpjpe`, and `constant_mpjpe`, `constant_pa_mpjpe` of the one pose that suits these crops best
-    in the mean-square sense (so a constant that was fitted elsewhere does worse).
-    """
-    model.eval()
-    pred, target = [], []
-    for batch in held_out_batches(crops, 64):
-        (pose, betas, _), _, _ = model(normalise(batch.images))
-        pred.append(_lsp14(body, rot6d_to_rotmat(pose.reshape(-1, 24, 6)), betas))
-        target.append(_lsp14(body, batch.rotmat, batch.betas))
-    joints, wanted = torch.cat(pred).double(), torch.cat(target).double()
-    constant = wanted.mean(dim=0, keepdim=True).expand_as(wanted)
-
-    def error(points: Tensor) -> float:
-        return round(float((points - wanted).norm(dim=-1).mean()) * M_TO_MM, 2)
-
-    return {
-        "mpjpe": error(joints),
-        "pa_mpjpe": error(similarity_align(joints, wanted)),
-        "constant_mpjpe": error(constant),
-        "constant_pa_mpjpe": error(similarity_align(constant, wanted)),
-    }
-
-
-def _lsp14(body: BodyModel, rotmat: Tensor, betas: Tensor) -> Tensor:
-    """(B, 14, 3) joints relative to the mid-hip."""
-    joints = body.joints(rotmat, betas, via=EVALUATED)
-    chosen = joints[:, convert_indices(EVALUATED_SET, "lsp14")]
-    rooted: Tensor = root_align(chosen, LSP14.indices(["Right Hip", "Left Hip"]))
-    return rooted
-
-
 def save_weights(model: Trainee, folder: Path) -> None:
     """Write encoder and regressor as float16 safetensors, each all or nothing."""
     for module, name in ((model.encoder, WEIGHTS.name), (model.regressor, REGRESSOR.name)):
@@ -419,33 +336,5 @@ def save_weights(model: Trainee, folder: Path) -> None:
         }
         waiting = folder / f"{name}.part"
         save_file(state, waiting)
+        waiting.chmod(0o644)
         waiting.replace(folder / name)
-
-
-def _write_card(
-    folder: Path,
-    command: str,
-    recipe: EncoderRecipe,
-    parts: Mapping[str, Crops],
-    minutes: Mapping[str, float],
-    history: list[dict[str, Any]],
-) -> dict[str, Any]:
-    best = min(history, key=lambda line: line["pa_mpjpe"])
-    files = {name: folder / name for name in (WEIGHTS.name, REGRESSOR.name)}
-    card = {
-        "title": recipe.title,
-        "synthetic": True,
-        "command": command,
-        "recipe": recipe.model_dump(exclude={"title", "readings"}),
-        "images": {part: len(crops) for part, crops in parts.items()},
-        "minutes": dict(minutes),
-        "machine": f"{platform.machine()} CPU, {recipe.threads} threads, torch {torch.__version__}",
-        "hpsbench": __version__,
-        "held_out": {"unit": "mm", "joints": "lsp14 via h36m17, root mid-hip", **best},
-        "history": history,
-        "files": {
-            name: {"sha256": file_sha256(path), "bytes": path.stat().st_size} for name, path in files.items()
-        },
-    }
-    (folder / CARD.name).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
-    return {**card, "folder": str(folder)}
