@@ -223,7 +223,14 @@ def test_the_motion_vae_alone(fill, kind: str) -> None:
             vae.decode(mean, 5)
 
 
-@pytest.mark.parametrize("options", [{}, {"vae": "rec_2"}, {"n_layers": 1, "hidden_size": 64, "latent": 32}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"hidden_size": 64, "latent": 32},
+        {"hidden_size": 48, "latent": 32, "vae": "rec_2"},
+        {"n_layers": 1, "hidden_size": 64, "latent": 16},
+    ],
+)
 def test_a_container_in_the_released_layout_loads(tmp_path, thin_state, options) -> None:
     with torch.device("meta"):
         shapes = {name: tuple(value.shape) for name, value in Meva(**options).state_dict().items()}
