@@ -157,6 +157,24 @@ def load_result(folder: str | Path) -> Result:
     )
 
 
+def find_result(name: str | Path, root: str | Path = ".") -> Path:
+    """The folder of a result: a path, or the name of a run under `root/runs` (its beginning, if that is unique).
+
+    Raises:
+        MissingData: there is none, or several begin so.
+    """
+    path, runs = Path(name), Path(root) / "runs"
+    for folder in (path.parent if path.name == RESULTS else path, runs / path):
+        if (folder / RESULTS).is_file():
+            return folder
+    named = sorted(p.parent for p in runs.glob(f"*/{RESULTS}") if p.parent.name.startswith(str(name)))
+    if len(named) == 1:
+        return named[0]
+    known = ", ".join(p.name for p in named) or "none"
+    what = f"{len(named)} results begin so" if named else f"neither {path / RESULTS} nor {runs / path} is one"
+    raise MissingData(f"no result {str(name)!r}: {what} (under {runs}: {known}); give a run's folder")
+
+
 def _write(path: Path, write: Any) -> None:
     """Write a file under a temporary name and rename it, so that a half-written one never carries the name."""
     temporary = path.with_name(f".{path.name}.partial")
