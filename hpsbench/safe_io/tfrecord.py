@@ -1,0 +1,251 @@
+"""TFRecord files of `tf.train.Example` messages, without TensorFlow or protobuf.
+
+A record is its length (8 bytes, little-endian), the masked CRC-32C of these 8 bytes, the payload, and the masked CRC-32C
+of the payload. A payload is a map from names to lists of byte strings, floats or whole numbers, in the protobuf wire
+format: `Example.features = 1`, `Features.feature = 1` (entries `key = 1`, `value = 2`), `Feature.bytes_list = 1`,
+`float_list = 2`, `int64_list = 3`, and in each list `value = 1`, packed or not.
+"""
+
+import struct
+import sys
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpsbench.errors import BrokenFile
+from hpsbench.safe_io.bounded import MIB, file_size
+
+Feature: TypeAlias = list[bytes] | NDArray[np.float32] | NDArray[np.int64]
+
+_HEAD, _TAIL = struct.Struct("<QI"), struct.Struct("<I")
+_MASK = 0xA282EAD8
+_LARGEST_RECORD = 1024 * MIB
+_BYTES, _FLOATS, _INTS = 1, 2, 3  # fields of a Feature
+_VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5  # wire types
+
+
+def masked_crc32c(data: bytes) -> int:
+    """The checksum of TFRecord files: CRC-32C, turned right by 15 bits, plus a constant.
+
+    Example:
+        >>> hex(masked_crc32c(b"123456789"))
+        '0xc78ab0e5'
+    """
+    import google_crc32c
+
+    crc = int(google_crc32c.value(data))
+    return (((crc >> 15) | (crc << 17)) + _MASK) & 0xFFFFFFFF
+
+
+def read_records(path: Path) -> Iterator[bytes]:
+    """The payloads of a TFRecord file, one in memory at a time; both checksums of each are checked.
+
+    Raises:
+        BrokenFile: no TFRecord file, truncated, or a checksum that does not fit; names the record and its place.
+        MissingData: no such file.
+    """
+    size = file_size(path, sys.maxsize)
+    with path.open("rb") as file:
+        number = place = 0
+        while place < size:
+            length = _length(file.read(_HEAD.size), path, number, place, size)
+            payload, tail = file.read(length), file.read(_TAIL.size)
+            if (
+                len(payload) < length
+                or len(tail) < _TAIL.size
+                or _TAIL.unpack(tail)[0] != masked_crc32c(payload)
+            ):
+                raise _broken(path, number, place, "its checksum does not fit its content")
+            yield payload
+            place += _HEAD.size + length + _TAIL.size
+            number += 1
+
+
+def read_record(path: Path, number: int) -> bytes:
+    """The payload of one record, counted from 0; the records before it are passed over by their lengths.
+
+    Raises:
+        BrokenFile, MissingData: as for `read_records`; or there are not so many records.
+    """
+    size = file_size(path, sys.maxsize)
+    with path.open("rb") as file:
+        place = 0
+        for passed in range(number + 1):
+            if place >= size:
+                raise BrokenFile(f"{path}: holds {passed} records; record {number} was asked for")
+            length = _length(file.read(_HEAD.size), path, passed, place, size)
+            if passed < number:
+                place += _HEAD.size + length + _TAIL.size
+                file.seek(place)
+        payload, tail = file.read(length), file.read(_TAIL.size)
+    if _TAIL.unpack(tail)[0] != masked_crc32c(payload):
+        raise _broken(path, number, place, "its checksum does not fit its content")
+    return payload
+
+
+def read_examples(path: Path, keys: Collection[str] | None = None) -> Iterator[dict[str, Feature]]:
+    """The examples of a TFRecord file; see `parse_example`.
+
+    Raises:
+        BrokenFile, MissingData: as for `read_records`; or a payload is no example.
+    """
+    for number, payload in enumerate(read_records(path)):
+        yield parse_example(payload, keys, where=f"{path}: record {number}")
+
+
+def parse_example(
+    payload: bytes, keys: Collection[str] | None = None, *, where: str = "example"
+) -> dict[str, Feature]:
+    """The features of a `tf.train.Example`: float32 or int64 arrays, lists of byte strings, `[]` for an empty one.
+
+    Args:
+        payload: the message.
+        keys: the features to decode; None decodes all. Features not asked for cost next to nothing.
+        where: what messages call it.
+
+    Raises:
+        BrokenFile: the message is damaged.
+    """
+    with _example(where):
+        return {
+            key: _feature(payload, *value) for key, *value in _entries(payload) if keys is None or key in keys
+        }
+
+
+def feature_names(payload: bytes, *, where: str = "example") -> set[str]:
+    """Names of the features of a `tf.train.Example`, without decoding one.
+
+    Raises:
+        BrokenFile: the message is damaged.
+    """
+    with _example(where):
+        return {key for key, _, _ in _entries(payload)}
+
+
+@contextmanager
+def _example(where: str) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, IndexError) as error:
+        raise BrokenFile(f"{where} is not a tf.train.Example ({error}); download the file again") from error
+
+
+def _entries(data: bytes) -> Iterator[tuple[str, int, int]]:
+    """The features of an example: name, begin and end of the Feature message."""
+    for _, begin, end in _messages(data, 0, len(data), 1):
+        for _, entry, entry_end in _messages(data, begin, end, 1):
+            key, value = "", (entry_end, entry_end)
+            for field, start, stop in _messages(data, entry, entry_end, 1, 2):
+                if field == 1:
+                    key = data[start:stop].decode()
+                else:
+                    value = (start, stop)
+            yield key, *value
+
+
+def _feature(data: bytes, begin: int, end: int) -> Feature:
+    feature: Feature = []
+    for kind, start, stop in _messages(data, begin, end, _BYTES, _FLOATS, _INTS):
+        if kind == _BYTES:
+            feature = [data[a:b] for _, a, b in _messages(data, start, stop, 1)]
+        elif kind == _FLOATS:
+            feature = np.frombuffer(_values(data, start, stop, _FIXED32), "<f4").astype(
+                np.float32, copy=False
+            )
+        else:
+            feature = _varints(np.frombuffer(_values(data, start, stop, _VARINT), np.uint8))
+    return feature
+
+
+def _values(data: bytes, begin: int, end: int, wire: int) -> bytes:
+    """The bytes of all values of a list of numbers: of its packed runs and of its single values."""
+    parts = [
+        data[a:b] for field, kind, a, b in _fields(data, begin, end) if field == 1 and kind in (_LENGTH, wire)
+    ]
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _varints(data: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Whole numbers of 7 bits a byte, low ones first; the highest bit of a byte says that more follow."""
+    last = np.flatnonzero(data < 0x80)
+    if len(data) and (len(last) == 0 or last[-1] != len(data) - 1):
+        raise ValueError("a number is cut off")
+    first = np.concatenate([[0], last[:-1] + 1]).astype(np.int64)[: len(last)]
+    lengths = last - first + 1
+    numbers = (data[first] & 0x7F).astype(np.uint64)
+    for place in range(1, int(lengths.max(initial=1))):
+        if place == 10:
+            raise ValueError("a number has more than 64 bits")
+        longer = np.flatnonzero(lengths > place)
+        numbers[longer] |= (data[first[longer] + place] & 0x7F).astype(np.uint64) << np.uint64(7 * place)
+    return numbers.view(np.int64)
+
+
+def _messages(data: bytes, begin: int, end: int, *wanted: int) -> Iterator[tuple[int, int, int]]:
+    """Fields of some numbers that hold bytes: number, begin, end."""
+    for field, wire, start, stop in _fields(data, begin, end):
+        if wire == _LENGTH and field in wanted:
+            yield field, start, stop
+
+
+def _fields(data: bytes, begin: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+    """All fields of a message: number, wire type, begin and end of the value."""
+    place = begin
+    while place < end:
+        tag, place = _varint(data, place)
+        wire = tag & 7
+        if wire == _LENGTH:
+            length, place = _varint(data, place)
+            stop = place + length
+        elif wire == _FIXED32:
+            stop = place + 4
+        elif wire == _VARINT:
+            _, stop = _varint(data, place)
+        elif wire == _FIXED64:
+            stop = place + 8
+        else:
+            raise ValueError(f"wire type {wire} at byte {place}")
+        if stop > end:
+            raise ValueError(f"a field at byte {place} reaches past the end of its message")
+        yield tag >> 3, wire, place, stop
+        place = stop
+
+
+def _varint(data: bytes, place: int) -> tuple[int, int]:
+    """A whole number, and the place behind it."""
+    byte = data[place]
+    if byte < 0x80:
+        return byte, place + 1
+    number, shift = byte & 0x7F, 7
+    while shift < 70:
+        place += 1
+        byte = data[place]
+        number |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return number, place + 1
+        shift += 7
+    raise ValueError(f"a number at byte {place} has more than 64 bits")
+
+
+def _length(head: bytes, path: Path, number: int, place: int, size: int) -> int:
+    """Length of the payload that a record's head announces."""
+    if len(head) < _HEAD.size:
+        raise _broken(path, number, place, "the file ends within its length")
+    length, crc = _HEAD.unpack(head)
+    if crc != masked_crc32c(head[:8]):
+        hint = "; this is a gzip file, unpack it" if number == 0 and head.startswith(b"\x1f\x8b") else ""
+        raise _broken(path, number, place, f"the checksum of its length does not fit{hint}")
+    if length > _LARGEST_RECORD or place + _HEAD.size + length + _TAIL.size > size:
+        raise _broken(path, number, place, f"it should have {length:,} bytes, but the file ends before")
+    return int(length)
+
+
+def _broken(path: Path, number: int, place: int, what: str) -> BrokenFile:
+    return BrokenFile(
+        f"{path}: record {number} at byte {place:,}: {what}. The file is no TFRecord file, truncated or damaged; "
+        "download it again"
+    )
