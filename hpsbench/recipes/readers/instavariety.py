@@ -1,0 +1,209 @@
+"""InstaVariety: HMMR's TFRecord shards (`*.tfrecord`), or VIBE's collection of their keypoints (`insta_train_db.h5`).
+
+Source of the layouts: the writer and documentation of human_dynamics, and VIBE's `insta_utils.py`.
+"""
+
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from hpsbench.bodies.joints import get_joint_set
+from hpsbench.errors import BrokenFile, UnitError
+from hpsbench.recipes.readers._checks import check_finite, check_shape, option
+from hpsbench.recipes.sequences import RawSequence
+from hpsbench.safe_io.hdf5 import Hdf5File
+from hpsbench.safe_io.tfrecord import Feature, feature_names, parse_example, read_records
+from hpsbench.types import Array, FloatArray, Track
+
+_JOINTS = "insta25_hmmr"
+_BODY, _FACE, _TOES = 14, 5, 6  # joints of the three lists that make the 25
+_TOE_NAMES = ("image/toe_pts", "image/toes_pts")  # the writer's and the documentation's
+_NORMALISED = ("image/phis", "image/phi")  # with these, coordinates run from -1 to 1
+_COLLECTION = ("vid_name", "frame_id", "joints2D")
+_ROWS_AT_ONCE = 1 << 19
+_LARGEST_NORMALISED, _SMALLEST_PIXELS = 50.0, 5.0
+
+
+def items_of(raw: RawSequence) -> list[str]:
+    """A shard is one item; VIBE's collection is cut between tracks into items `first:stop` of rows.
+
+    Raises:
+        BrokenFile: the collection is damaged, or a track comes back after another one.
+    """
+    if raw.path.suffix != ".h5":
+        return [""]
+    starts = _track_starts(raw)
+    items, first = [], starts[0]
+    for stop in starts[1:]:
+        if stop - first >= option(raw, "rows_per_item", int) or stop == starts[-1]:
+            items.append(f"{first}:{stop}")
+            first = stop
+    return items
+
+
+def read_sequence(raw: RawSequence) -> Iterator[Track]:
+    """Yield one track per record: every frame of a tracked person, seen in crops of 224 x 224 pixels.
+
+    - `frame_id`: 0 ... N-1; the frames of the original videos are not known.
+    - `keypoints2d`: pixels of the crop, in the order body, face, toes (`insta25_hmmr`); confidence is the visibility
+      flag. Where the file has normalised coordinates (together with `image/phis`), px = (v + 1) / 2 * 224, so that its
+      zeros for invisible joints come out at 112, as in VIBE's collection.
+    - image `<shard>#<record>/<frame_id>` is entry `frame_id` of `image/encoded` in that record. The collection has none.
+
+    Raises:
+        BrokenFile: the file is damaged, a checksum does not fit, a record lacks a key or has lists of another length.
+        UnitError: coordinates are not in the unit that the layout says.
+    """
+    if raw.path.suffix == ".h5":
+        for item in [raw.item] if raw.item else items_of(raw):
+            yield from _read_rows(raw, *(int(row) for row in item.split(":")))
+        return
+    for number, payload in enumerate(read_records(raw.path)):
+        yield _record_track(raw, number, payload)
+
+
+def _record_track(raw: RawSequence, number: int, payload: bytes) -> Track:
+    where = f"{raw.path}: record {number}"
+    names = feature_names(payload, where=where)
+    toes = next((name for name in _TOE_NAMES if name in names), None)
+    wanted = ["meta/N", "image/xys", "image/visibilities", "image/face_pts", "image/heightwidths"]
+    example = parse_example(payload, [*wanted, *([toes] if toes else [])], where=where)
+    frames = _numbers(example, "meta/N", 1, where)[0]
+    if not 0 < frames < 1 << 31:
+        raise BrokenFile(f"{where}: meta/N is {frames}; expected a number of frames")
+    frames = int(frames)
+    points = _keypoints(example, toes, frames, where)
+    if normalised := not names.isdisjoint(_NORMALISED):
+        _check_unit(points, normalised, where)
+        points[..., :2] = (points[..., :2] + 1) / 2 * option(raw, "crop_size", int)
+    else:
+        _check_unit(points, normalised, where)
+    check_finite(points, f"record {number}", raw)
+    width, height = _crop_size(example, frames, where)
+    return Track(
+        sequence=f"{raw.stem}-{number}",
+        person=0,
+        split=raw.split,
+        frame_id=np.arange(frames),
+        fields={"keypoints2d": points},
+        fps=raw.fps,
+        image_source=f"{raw.name}#{number}/{{frame_id}}" if "image/encoded" in names else None,
+        width=width,
+        height=height,
+        clip_info={"record": number},
+    )
+
+
+def _keypoints(example: Mapping[str, Feature], toes: str | None, frames: int, where: str) -> FloatArray:
+    """(N, 25, 3) in the file's unit."""
+    xys = _numbers(example, "image/xys", 2 * _BODY * frames, where).reshape(frames, 2, _BODY)
+    flags = _numbers(example, "image/visibilities", _BODY * frames, where).reshape(frames, 1, _BODY)
+    parts = [
+        np.concatenate([xys, flags], axis=1),
+        _numbers(example, "image/face_pts", 3 * _FACE * frames, where).reshape(frames, 3, _FACE),
+        np.zeros((frames, 3, _TOES)),
+    ]
+    if toes is not None:
+        parts[2] = _numbers(example, toes, 3 * _TOES * frames, where).reshape(frames, 3, _TOES)
+    return np.concatenate(parts, axis=2).transpose(0, 2, 1).astype(np.float64)
+
+
+def _check_unit(points: FloatArray, normalised: bool, where: str) -> None:
+    """Seen joints of a crop reach some pixels, or about one where coordinates are normalised."""
+    seen = np.abs(points[points[..., 2] > 0][:, :2])
+    largest = float(seen.max()) if seen.size else None
+    if largest is not None and normalised and largest > _LARGEST_NORMALISED:
+        raise UnitError(
+            f"{where}: coordinates up to {largest:.0f}, where image/phis says that they run from -1 to 1"
+        )
+    if largest is not None and not normalised and largest < _SMALLEST_PIXELS:
+        raise UnitError(
+            f"{where}: coordinates up to {largest:.2f}, where pixels were expected (there is no image/phis)"
+        )
+
+
+def _crop_size(example: Mapping[str, Feature], frames: int, where: str) -> tuple[int | None, int | None]:
+    """Width and height if all crops of the record have one size."""
+    if "image/heightwidths" not in example:
+        return None, None
+    sizes = _numbers(example, "image/heightwidths", 2 * frames, where).reshape(frames, 2)
+    return (int(sizes[0, 1]), int(sizes[0, 0])) if (sizes == sizes[0]).all() else (None, None)
+
+
+def _numbers(example: Mapping[str, Feature], key: str, count: int, where: str) -> Array:
+    if key not in example:
+        raise BrokenFile(f"{where}: has no {key}; it is no record of InstaVariety, or damaged")
+    values = example[key]
+    if isinstance(values, list) or len(values) != count:
+        kind = "byte strings" if isinstance(values, list) else "numbers"
+        raise BrokenFile(f"{where}: {key} has {len(values)} {kind}, expected {count} numbers")
+    return values
+
+
+def _track_starts(raw: RawSequence) -> list[int]:
+    """First rows of the tracks of VIBE's collection, and the number of rows."""
+    with Hdf5File(raw.path, _COLLECTION) as file:
+        rows = file.shape("vid_name")[0] if file.shape("vid_name") else 0
+        for key, shape in {
+            "vid_name": (),
+            "frame_id": (),
+            "joints2D": (len(get_joint_set(_JOINTS)), 3),
+        }.items():
+            if file.shape(key) != (rows, *shape) or rows == 0:
+                raise BrokenFile(
+                    f"{raw.path}: {key} has shape {file.shape(key)}, expected ({rows or 'rows'}, *{shape})"
+                )
+        starts: list[int] = []
+        names: set[Any] = set()
+        last: Any = None
+        for begin in range(0, rows, _ROWS_AT_ONCE):
+            block = file.read("vid_name", begin, begin + _ROWS_AT_ONCE)
+            changes = np.flatnonzero(np.concatenate([[block[0] != last], block[1:] != block[:-1]]))
+            for row in changes.tolist():
+                if block[row] in names:
+                    raise BrokenFile(
+                        f"{raw.path}: track {_text(block[row], raw)!r} comes back in row {begin + row}, after another one"
+                    )
+                names.add(block[row])
+                starts.append(begin + row)
+            last = block[-1]
+    return [*starts, rows]
+
+
+def _read_rows(raw: RawSequence, first: int, stop: int) -> Iterator[Track]:
+    """The tracks in some rows of VIBE's collection."""
+    with Hdf5File(raw.path, _COLLECTION) as file:
+        names, frames, joints = (file.read(key, first, stop) for key in _COLLECTION)
+    check_shape(joints, (len(names), len(get_joint_set(_JOINTS)), 3), "joints2D", raw)
+    points = np.asarray(joints, dtype=np.float64)
+    check_finite(points, f"joints2D (from row {first})", raw)
+    starts = [0, *(np.flatnonzero(names[1:] != names[:-1]) + 1).tolist(), len(names)]
+    for begin, end in pairwise(starts):
+        name = _text(names[begin], raw)
+        frame_id = np.asarray(frames[begin:end]).astype(np.int64)
+        if (np.diff(frame_id) <= 0).any():
+            raise BrokenFile(
+                f"{raw.path}: frame_id does not increase within track {name!r} (row {first + begin})"
+            )
+        _check_unit(points[begin:end], False, f"{raw.path}: track {name}")
+        yield Track(
+            sequence=PurePosixPath(name).name.replace(".tfrecord-", "-"),
+            person=0,
+            split=raw.split,
+            frame_id=frame_id,
+            fields={"keypoints2d": points[begin:end]},
+            fps=raw.fps,
+            width=option(raw, "crop_size", int),
+            height=option(raw, "crop_size", int),
+            clip_info={"record": int(name.rpartition("-")[2]) if name.rpartition("-")[2].isdigit() else None},
+        )
+
+
+def _text(name: Any, raw: RawSequence) -> str:
+    try:
+        return name.decode() if isinstance(name, bytes) else str(name)
+    except UnicodeDecodeError as error:
+        raise BrokenFile(f"{raw.path}: vid_name {name!r} is not UTF-8; the file is damaged") from error
