@@ -1,9 +1,12 @@
 """The published JSON Schema of results.json, and the check against it.
 
-A later version may add keys; keys that are here keep their meaning. A document whose `schema_version` is larger than
+`docs/results.schema.json` is `schema_text()`; after a change here write it again with
+`python -m hpsbench.results.schema > docs/results.schema.json`. A later version may add keys; keys that are here keep their meaning. A document whose `schema_version` is larger than
 `SCHEMA_VERSION` is read as far as these keys go; a change that older readers would misread changes `format`.
 """
 
+import json
+import sys
 from typing import Any
 
 from hpsbench.errors import BadData, BrokenFile
@@ -113,6 +116,11 @@ def json_schema() -> dict[str, Any]:
     return _DOCUMENT
 
 
+def schema_text() -> str:
+    """The same as the text of the published file."""
+    return json.dumps(_DOCUMENT, indent=2, ensure_ascii=False) + "\n"
+
+
 def check_document(document: Any, where: str) -> None:
     """Check what reading a result relies on.
 
@@ -166,3 +174,7 @@ def _problems(value: Any, schema: dict[str, Any], path: str) -> list[str]:
     if isinstance(value, list) and "items" in schema:
         return [p for i, item in enumerate(value) for p in _problems(item, schema["items"], f"{path}[{i}]")]
     return []
+
+
+if __name__ == "__main__":
+    sys.stdout.write(schema_text())

@@ -1,11 +1,17 @@
+import json
 import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import hpsbench as hb
-from hpsbench.results.schema import check_document, json_schema
+from hpsbench.results.schema import check_document, json_schema, schema_text
+
+PUBLISHED = Path(__file__).resolve().parents[2] / "docs" / "results.schema.json"
 
 
 @pytest.fixture
@@ -34,3 +40,17 @@ def test_the_schema_is_json_schema() -> None:
     schema = json_schema()
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     assert set(schema["required"]) <= set(schema["properties"])
+
+
+def test_the_published_file_is_the_schema_of_the_code() -> None:
+    text = PUBLISHED.read_text(encoding="utf-8")
+    assert json.loads(text) == json_schema()
+    assert text == schema_text(), (
+        "write it again: python -m hpsbench.results.schema > docs/results.schema.json"
+    )
+
+
+def test_the_module_prints_the_file() -> None:
+    command = [sys.executable, "-m", "hpsbench.results.schema"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == schema_text()
