@@ -211,7 +211,7 @@ def _convert(
 
 
 def _sizes(job: PrepareJob) -> int:
-    return sum(raw.path.stat().st_size for raw in job.sequences)
+    return sum(path.stat().st_size for path in {raw.path for raw in job.sequences})
 
 
 def _plan(job: PrepareJob) -> PrepareSummary:
