@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from hpsbench.cli.console import emit_json, note, table
-from hpsbench.cli.options import HERE, AsJson, Root
+from hpsbench.cli.options import HERE, AsJson, Root, TrustPickle
 
 _bodies = typer.Typer(no_args_is_help=True, help="Convert and check body-model files.")
 
@@ -20,6 +20,7 @@ def register(app: typer.Typer) -> None:
 def convert_command(
     source: Annotated[Path, typer.Argument(help="Official SMPL pickle.")],
     target: Annotated[Path | None, typer.Argument(help="npz to write; default: beside the source.")] = None,
+    trust_pickle: TrustPickle = None,
     json: AsJson = False,
 ) -> None:
     """Turn an official SMPL pickle into a plain npz; nothing in the file is run, chumpy is not needed."""

@@ -6,7 +6,18 @@ from typing import Annotated, Any
 import typer
 
 from hpsbench.cli.console import emit_json, note, out, progress, table
-from hpsbench.cli.options import HERE, AsJson, Device, DryRun, Limit, Out, Recipes, Root, TrustCode
+from hpsbench.cli.options import (
+    HERE,
+    AsJson,
+    Device,
+    DryRun,
+    Limit,
+    Out,
+    Recipes,
+    Root,
+    TrustCode,
+    TrustPickle,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -31,6 +42,7 @@ def evaluate_command(
     device: Device = "auto",
     limit: Limit = None,
     trust_code: TrustCode = False,
+    trust_pickle: TrustPickle = None,
     recipes: Recipes = None,
     dry_run: DryRun = False,
     json: AsJson = False,

@@ -31,4 +31,22 @@ View = Annotated[str | None, typer.Option("--view", help="View of the store; def
 Out = Annotated[Path | None, typer.Option("--out", help="Folder for the results; default: R/runs/<id>.")]
 TrustCode = Annotated[bool, typer.Option("--trust-code", help="Allow a model that runs code of its own.")]
 
+
+def _trust(paths: list[Path] | None) -> list[Path] | None:
+    if paths:
+        from hpsbench.safe_io import trust_pickles
+
+        trust_pickles(paths)
+    return paths
+
+
+TrustPickle = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--trust-pickle",
+        callback=_trust,
+        help="Load this file even if it runs code; for files you made yourself.",
+    ),
+]
+
 HERE = Path()

@@ -7,7 +7,7 @@ import typer
 
 from hpsbench.cli.console import emit_json, note, progress
 from hpsbench.cli.evaluate import show_plan
-from hpsbench.cli.options import HERE, AsJson, Device, DryRun, Limit, Recipes, Root, TrustCode
+from hpsbench.cli.options import HERE, AsJson, Device, DryRun, Limit, Recipes, Root, TrustCode, TrustPickle
 
 
 def register(app: typer.Typer) -> None:
@@ -32,6 +32,7 @@ def predict_command(
     device: Device = "auto",
     limit: Limit = None,
     trust_code: TrustCode = False,
+    trust_pickle: TrustPickle = None,
     recipes: Recipes = None,
     dry_run: DryRun = False,
     json: AsJson = False,

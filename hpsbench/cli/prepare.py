@@ -6,7 +6,18 @@ from typing import Annotated, Any
 import typer
 
 from hpsbench.cli.console import ask_yes_no, emit_json, note, progress, table
-from hpsbench.cli.options import HERE, AcceptLicence, AsJson, Device, DryRun, Limit, Recipes, Root, Workers
+from hpsbench.cli.options import (
+    HERE,
+    AcceptLicence,
+    AsJson,
+    Device,
+    DryRun,
+    Limit,
+    Recipes,
+    Root,
+    TrustPickle,
+    Workers,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -29,6 +40,7 @@ def prepare_command(
         bool, typer.Option("--skip-bad", help="Leave damaged sequences out, and count them.")
     ] = False,
     accept_licence: AcceptLicence = False,
+    trust_pickle: TrustPickle = None,
     recipes: Recipes = None,
     dry_run: DryRun = False,
     json: AsJson = False,
