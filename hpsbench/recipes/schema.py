@@ -138,6 +138,7 @@ class Expected(_Strict):
         value: the count.
         source: where the number is published.
         certain: False for numbers that were reported in passing; they are shown, and no error if they differ.
+        where: clip column -> values: the count is of clips that have one of them in each, and there must be such clips.
     """
 
     what: Literal["sequences", "tracks", "rows", "valid", "kept"]
@@ -145,6 +146,25 @@ class Expected(_Strict):
     source: str
     split: str | None = None
     view: str | None = None
+    certain: bool = True
+    where: dict[str, list[str]] = {}
+
+
+class Lengths(_Strict):
+    """How many rows single tracks of the complete dataset should have, and who says so.
+
+    Attributes:
+        column: clip column that tells tracks apart for this; several tracks (cameras) may share a value.
+        rows: value of that column -> rows of each such track.
+        source: where the numbers are published.
+        where: clip column -> values: the numbers hold for clips that have one of them in each.
+        certain: False for numbers that were reported in passing.
+    """
+
+    column: str
+    rows: dict[str, int]
+    source: str
+    where: dict[str, list[str]] = {}
     certain: bool = True
 
 
@@ -196,6 +216,7 @@ class Recipe(_Strict):
     views: Annotated[dict[str, ViewRule], Field(min_length=1)]
     default_view: str
     expected: list[Expected] = []
+    lengths: list[Lengths] = []
     defects: list[Defect] = []
     sha256: str
     path: Path = Field(exclude=True)
