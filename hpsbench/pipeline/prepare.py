@@ -195,7 +195,7 @@ def _convert(
     ]
     report(work.resumed, len(job.sequences), "")
     broken: list[Outcome] = []
-    with closing(run_items(write_part, tasks, workers)) as outcomes:
+    with closing(run_items(write_part, tasks, workers, preload=["scipy.ndimage"])) as outcomes:
         for done, outcome in enumerate(outcomes, start=work.resumed + 1):
             if not skip_bad:
                 outcome.raise_error()

@@ -160,7 +160,10 @@ class Outcome(NamedTuple):
 
 
 def run_items(
-    function: Callable[[Item], None], items: Sequence[tuple[int, Item]], workers: int
+    function: Callable[[Item], None],
+    items: Sequence[tuple[int, Item]],
+    workers: int,
+    preload: Sequence[str] = (),
 ) -> Generator[Outcome, None, None]:
     """Apply a function to items, in this process or in `workers` others, and yield outcomes as they come.
 
@@ -170,13 +173,14 @@ def run_items(
         function: defined at the top of a module, as items and function are sent to other processes.
         items: number and argument.
         workers: processes; 1 works in this one. Each computes on one thread and ends when this process does.
+        preload: modules that `function` imports late; they are imported once for all workers.
     """
     if workers <= 1 or len(items) <= 1:
         for index, item in items:
             yield _attempt(function, index, item)
         return
     context = get_context("forkserver")
-    context.set_forkserver_preload(["__main__", function.__module__])
+    context.set_forkserver_preload(["__main__", function.__module__, *preload])
     with _single_threads():
         pool = ProcessPoolExecutor(
             max_workers=min(workers, len(items)), mp_context=context, initializer=_begin_worker

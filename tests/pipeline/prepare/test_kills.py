@@ -1,5 +1,6 @@
 """A prepare that is killed at any moment leaves an incomplete store, and resumes to the same bytes."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import hpsbench
 from hpsbench.errors import IncompleteStore, MissingStore
 from hpsbench.pipeline.prepare import prepare
 from hpsbench.store.reader import open_store
@@ -19,6 +21,7 @@ Tree = Callable[[Path], dict[str, bytes]]
 # Forks one run per line of its input, so that imports are paid once and a kill hits the run itself.
 SCRIPT = """
     import os, signal, sys, time
+    import scipy.ndimage
     from hpsbench.pipeline.prepare import prepare
 
     def run(root, workers, after):
@@ -47,7 +50,11 @@ class Runner:
         script = folder / "script.py"
         script.write_text(textwrap.dedent(SCRIPT))
         self._process = subprocess.Popen(
-            [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, str(script)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(Path(hpsbench.__file__).parents[1])},
         )
 
     def run(self, root: Path, workers: int, kill_after: float | None = None) -> float:
