@@ -11,6 +11,7 @@ import pytest
 from hpsbench.bodies.joints import convert_indices, get_joint_set
 from hpsbench.errors import BadData, BrokenFile, MissingRawFiles, UnitError
 from hpsbench.geometry.cameras import project, project_h36m
+from hpsbench.protocols.catalog import get_protocol, list_protocols
 from hpsbench.recipes.catalog import get_recipe
 from hpsbench.recipes.sequences import RawSequence, find_sequences, read_sequence
 from hpsbench.recipes.views import view_track
@@ -18,6 +19,8 @@ from hpsbench.types import Track
 
 RAW: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "raw_h36m.py"))
 RECIPE = get_recipe("h36m")
+PELVIS = {"h36m32_raw": "Hips", "h36m17_official": "Pelvis"}
+HIPS = {"h36m32_raw": {"RightUpLeg", "LeftUpLeg"}, "h36m17_official": {"R_Hip", "L_Hip"}}
 MONO = "MyPoseFeatures/D3_Positions_mono"
 DIRECTIONS = f"S9/{MONO}/Directions.60457274.cdf"
 
@@ -380,3 +383,39 @@ class TestDamage:
             read(own, "S9/notes.txt")
         with pytest.raises(BrokenFile, match="names no subject"):
             read(own, "x.cdf")
+
+
+class TestFacts:
+    def test_the_published_lengths_add_up(self) -> None:
+        (lengths,) = RECIPE.lengths
+        sums = {
+            s: sum(n for name, n in lengths.rows.items() if name.startswith(f"{s} ")) for s in ("S9", "S11")
+        }
+        assert sums == {"S9": 79_417, "S11": 56_419}
+        assert len(lengths.rows) == 59
+        every = {n: 4 * sum(-(-rows // n) for rows in lengths.rows.values()) for n in (1, 2, 5)}
+        assert every == {1: 543_344, 2: 271_732, 5: 108_772}
+
+    def test_published_names_are_those_of_the_files(self) -> None:
+        names = {tuple(name.split(" ", 1)) for name in RECIPE.lengths[0].rows}
+        actions = {name.split(" ")[0] for _, name in names}
+        assert actions <= set(RECIPE.options["actions"])
+        assert ("S11", "Directions") not in names
+
+    @pytest.mark.parametrize("protocol", list_protocols())
+    def test_protocols_name_views_and_cameras_that_there_are(self, protocol: str) -> None:
+        rules = [rule for rule in get_protocol(protocol).rules.values() if rule.dataset == "h36m"]
+        for rule in rules:
+            assert rule.view in RECIPE.views
+            assert set(rule.splits) <= set(RECIPE.splits)
+            assert set(dict(rule.where).get("camera", ())) <= set(RECIPE.options["cameras"])
+            for joint_set in RECIPE.fields["joints3d"].joint_sets:
+                given = get_joint_set(joint_set)
+                rows = rule.target.rows(given)
+                assert len(rows) == 14
+                assert min(rows) >= 0
+                if rule.target.root.of == "source":
+                    assert rule.target.root.source_rows(given) == (given.names.index(PELVIS[joint_set]),)
+                else:
+                    hips = {given.names[rows[row]] for row in rule.target.root.rows}
+                    assert hips == HIPS[joint_set]
