@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from hpsbench.recipes.sequences import RawSequence, SequenceSkipped, find_sequen
 from hpsbench.store.checks import Problem, verify_store
 from hpsbench.store.reader import ClipStore, open_store
 from hpsbench.types import Track
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SHOWN = 5
 
@@ -98,6 +101,8 @@ def verify(
     synthetic = raw.is_synthetic if raw is not None else bool(store is not None and store.synthetic)
     counts = [] if synthetic or store is None else _compare_counts(recipe, store)
     problems += [_count_problem(count) for count in counts if count["found"] != count["value"]]
+    if store is not None and not synthetic:
+        problems += _check_lengths(recipe, store)
     return VerifyReport(
         dataset=dataset, raw=None if raw is None else str(raw.path), store=str(path) if path.exists() else None,
         synthetic=synthetic, sequences=_per_split(recipe, sequences), skipped=dict(sorted(skipped.items())),
@@ -156,13 +161,14 @@ def _check_split_sizes(recipe: Recipe, sequences: Sequence[RawSequence]) -> Iter
 
 
 def _check_extra(recipe: Recipe, raw: RawRoot, sequences: Sequence[RawSequence]) -> Iterator[Problem]:
-    """Files of the sequences' type that neither a split nor `exclude` names: they are not read."""
+    """Files of the sequences' type that neither a split, `files` nor `exclude` names: they are not read."""
     endings = {sequence.path.suffix for sequence in sequences}
     known = {sequence.name for sequence in sequences}
     found = (
         path.relative_to(raw.path).as_posix() for ending in endings for path in raw.path.rglob(f"*{ending}")
     )
-    passed = (*recipe.exclude, SYNTHETIC_MARK)
+    beside = [pattern for files in recipe.files.values() for pattern in files.glob]
+    passed = (*recipe.exclude, *beside, SYNTHETIC_MARK)
     extra = sorted(
         name
         for name in found
@@ -211,11 +217,48 @@ def _compare_counts(recipe: Recipe, store: ClipStore) -> list[dict[str, Any]]:
     """The recipe's expected counts beside those of a store that was made from all sequences."""
     if store.attrs.get("limit") is not None:
         return []
-    return [{**expected.model_dump(), "found": _count(expected, store)} for expected in recipe.expected]
+    return [
+        {**expected.model_dump(exclude={"where"}), "found": _count(expected, store)}
+        for expected in recipe.expected
+        if not expected.where or len(_clips_where(store, expected.where))
+    ]
+
+
+def _clips_where(store: ClipStore, where: Mapping[str, Sequence[str]]) -> "pd.DataFrame":
+    """Clips that have one of the values in each of these columns; a column that no clip has matches nothing."""
+    clips = store.clips
+    for column, values in where.items():
+        clips = clips[clips[column].isin(values)] if column in clips else clips[:0]
+    return clips
+
+
+def _check_lengths(recipe: Recipe, store: ClipStore) -> Iterator[Problem]:
+    """Tracks that are not as long as the recipe says they are in the complete dataset."""
+    for facts in recipe.lengths:
+        clips = _clips_where(store, facts.where)
+        if facts.column not in clips:
+            continue
+        tracks = clips.groupby(["track", facts.column])["length"].sum().reset_index()
+        wrong = [
+            f"{name} has {rows} instead of {facts.rows[name]} ({track})"
+            for track, name, rows in tracks.itertuples(index=False)
+            if name in facts.rows and rows != facts.rows[name]
+        ]
+        if wrong:
+            shown = "; ".join(wrong[:SHOWN]) + ("; ..." if len(wrong) > SHOWN else "")
+            text = f"rows of {len(wrong)} of {len(tracks)} tracks differ from those published ({facts.source}): {shown}"
+            yield Problem(
+                severity="error" if facts.certain else "warning",
+                kind="count",
+                where=facts.column,
+                text=text,
+            )
 
 
 def _count(expected: Expected, store: ClipStore) -> int:
-    chosen = store.clips if expected.split is None else store.clips[store.clips["split"] == expected.split]
+    chosen = _clips_where(store, expected.where)
+    if expected.split is not None:
+        chosen = chosen[chosen["split"] == expected.split]
     if expected.what in ("sequences", "tracks"):
         return int(chosen["sequence" if expected.what == "sequences" else "track"].nunique())
     rows = np.zeros(len(store), dtype=bool)

@@ -11,6 +11,7 @@ import pytest
 from hpsbench.errors import MissingRawFiles, UnknownName
 from hpsbench.pipeline.prepare import prepare
 from hpsbench.pipeline.verify import verify
+from hpsbench.recipes.catalog import get_recipe
 
 
 @pytest.mark.parametrize("key", ["3dpw", "amass"])
@@ -47,6 +48,36 @@ def test_real_data_is_counted_against_the_recipe(make_root: Callable[..., Path])
     missing = [problem for problem in report.problems if problem.kind == "missing-files"]
     assert len(missing) == 3
     assert any("validation" in cause for cause in missing[0].causes)
+
+
+def test_counts_and_lengths_may_hold_for_some_clips_only(
+    make_root: Callable[..., Path], tmp_path: Path
+) -> None:
+    """`where` names clips by a column; lengths are told apart by another one."""
+    root = make_root(own=True)
+    (root / "raw/3dpw/hpsbench-synthetic.json").unlink()
+    text = get_recipe("3dpw").path.read_text()
+    text = text[: text.index("[[expected]]")]
+    source = 'source = "test"'
+    for gender, value in {"male": 99, "female": 60, "nobody": 1}.items():
+        text += (
+            f'[[expected]]\nwhat = "rows"\nvalue = {value}\n{source}\nwhere = {{ gender = ["{gender}"] }}\n'
+        )
+    text += f'[[lengths]]\ncolumn = "sequence"\n{source}\nrows = {{ courtyard_a_00 = 24, downtown_two_00 = 41 }}\n'
+    text += f'[[lengths]]\ncolumn = "sequence"\n{source}\nwhere = {{ gender = ["female"] }}\n'
+    text += "rows = { courtyard_a_00 = 1, outdoors_b_00 = 20 }\n"
+    text += f'[[lengths]]\ncolumn = "nothing"\n{source}\nrows = {{ courtyard_a_00 = 1 }}\n'
+    (tmp_path / "own" / "datasets").mkdir(parents=True)
+    (tmp_path / "own" / "datasets" / "3dpw.toml").write_text(text)
+    prepare("3dpw", root, accept_licence=True, recipes=tmp_path / "own")
+    report = verify("3dpw", root, recipes=tmp_path / "own")
+    assert [(count["found"], count["value"]) for count in report.counts] == [(129, 99), (60, 60)]
+    lengths = [
+        problem.text for problem in report.problems if problem.kind == "count" and problem.where == "sequence"
+    ]
+    (text,) = lengths
+    assert "rows of 2 of 8 tracks differ" in text
+    assert "downtown_two_00 has 40 instead of 41 (downtown_two_00_0)" in text
 
 
 def test_raw_problems_are_named_with_causes(make_root: Callable[..., Path]) -> None:

@@ -1,0 +1,84 @@
+"""Human3.6M from raw files to the store and its verification, layout by layout."""
+
+import runpy
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hpsbench.pipeline.prepare import prepare
+from hpsbench.pipeline.verify import verify
+from hpsbench.store.reader import open_store
+
+RAW: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[2] / "recipes" / "raw_h36m.py"))
+
+
+def write_fetch(raw: Path) -> None:
+    RAW["write_fetch"](raw, 1, "Directions-1", {0: list(range(1, 30)), 3: [1, 6, 11, 12]})
+    RAW["write_fetch"](raw, 9, "Waiting-1", {camera: [1, 6, 11] for camera in range(4)})
+
+
+WRITERS = {"official": RAW["write_official"], "moon": RAW["write_moon"], "h36m-fetch": write_fetch}
+
+
+@pytest.fixture(params=sorted(WRITERS))
+def layout(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def root(layout: str, tmp_path: Path, raw_files: dict[str, Any]) -> Path:
+    raw = tmp_path / "root" / "raw" / "h36m"
+    raw.mkdir(parents=True)
+    WRITERS[layout](raw)
+    raw_files["mark_synthetic"](raw, "h36m")
+    return tmp_path / "root"
+
+
+def test_every_layout_becomes_a_sound_store(layout: str, root: Path) -> None:
+    summary = prepare("h36m", root)
+    assert summary.complete
+    assert not summary.skipped
+    report = verify("h36m", root)
+    errors = [problem for problem in report.problems if problem.severity == "error"]
+    assert errors == []
+    assert {problem.kind for problem in report.problems} <= {"image-missing"}
+    store = open_store(root / "stores" / "h36m.zarr")
+    assert set(store.clips["layout"]) == {layout}
+    joints = "h36m17_official" if layout == "moon" else "h36m32_raw"
+    for field in ("joints3d", "keypoints2d"):
+        assert store.frames[field].attrs["joint_set"] == joints
+        assert store.joint_names(field)[1] == ("R_Hip" if layout == "moon" else "RightUpLeg")
+    assert set(store.clips["split"]) == {"train", "test"}
+    assert store.frames["has_smpl"][:].any() == (layout == "moon")
+    if layout == "moon":
+        has = np.asarray(store.frames["has_smpl"][:])
+        assert np.isfinite(store.frames["full_pose"][:]).all(axis=1).tolist() == has.tolist()
+        assert set(store.clips["smpl_source"].dropna()) == {"smplify-x", "neuralannot"}
+
+
+def test_workers_do_not_show_in_the_bytes(
+    layout: str, root: Path, tmp_path: Path, tree: Callable[[Path], dict[str, bytes]]
+) -> None:
+    prepare("h36m", root)
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copytree(root / "raw", other / "raw")
+    prepare("h36m", other, workers=4)
+    assert tree(root / "stores") == tree(other / "stores")
+
+
+def test_missing_frames_in_real_data_are_counted_by_recording(tmp_path: Path) -> None:
+    raw = tmp_path / "raw" / "h36m"
+    RAW["write_metadata"](raw / "metadata.xml")
+    RAW["write_recording"](raw, 9, 2, 2, 3, 24)
+    RAW["write_recording"](raw, 1, 2, 2, 3, 24)
+    prepare("h36m", tmp_path, accept_licence=True)
+    report = verify("h36m", tmp_path)
+    (lengths,) = [problem for problem in report.problems if problem.where == "recording"]
+    assert lengths.severity == "error"
+    assert "S9 Directions has 24 instead of 2699 (S9_Directions.60457274_0)" in lengths.text
+    assert {(count["view"], count["found"]) for count in report.counts} == {(None, 24), ("p1", 5), ("p2", 5)}
