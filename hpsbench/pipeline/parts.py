@@ -17,7 +17,7 @@ from hpsbench.errors import BrokenFile
 from hpsbench.pipeline.work import whole_file
 from hpsbench.recipes.schema import Recipe
 from hpsbench.recipes.sequences import RawSequence, SequenceSkipped, read_sequence
-from hpsbench.recipes.views import ViewCount, view_track
+from hpsbench.recipes.views import ViewCount, view_all
 from hpsbench.store.clips import ClipRow
 from hpsbench.store.layout import ArraySpec
 from hpsbench.store.writer import MemoryTrack, ViewRows
@@ -129,8 +129,7 @@ def _track(path: Path, number: int, head: Mapping[str, Any], split: str) -> Part
 
 def _views(track: Track, recipe: Recipe) -> dict[str, tuple[ViewRows, ViewCount]]:
     found = {}
-    for name, rule in recipe.views.items():
-        view = view_track(track, rule, recipe)
+    for name, view in view_all(track, recipe).items():
         count = ViewCount(track.split, len(track), int(view.keep.sum()), view.dropped)
         found[name] = (ViewRows(keep=view.keep, bbox_cxcywh=view.bbox_cxcywh), count)
     return found

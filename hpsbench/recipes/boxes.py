@@ -65,11 +65,13 @@ def keypoint_extents(keypoints2d: FloatArray, threshold: float, seen: Seen = "co
         threshold: of the confidence, strict.
         seen: which keypoints count (`seen_keypoints`).
     """
-    points = np.asarray(keypoints2d[..., :2], dtype=np.float64)
-    counts = seen_keypoints(keypoints2d, seen, threshold)
-    low = np.where(counts[..., None], points, np.inf).min(axis=1)
-    high = np.where(counts[..., None], points, -np.inf).max(axis=1)
-    found: BoolArray = np.any(counts, axis=1)
+    counts = np.ascontiguousarray(seen_keypoints(keypoints2d, seen, threshold).T)
+    low, high = (np.empty((len(keypoints2d), 2)) for _ in range(2))
+    for axis in range(2):  # keypoint by keypoint: several times faster than over a short last axis
+        along = np.ascontiguousarray(keypoints2d[..., axis].T, dtype=np.float64)
+        low[:, axis] = np.where(counts, along, np.inf).min(axis=0, initial=np.inf)
+        high[:, axis] = np.where(counts, along, -np.inf).max(axis=0, initial=-np.inf)
+    found: BoolArray = np.any(counts, axis=0)
     with np.errstate(invalid="ignore"):
         return Extents((low + high) / 2, high - low, found)
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -58,8 +58,18 @@ class _Kept:
         self.keep[which] = False
 
 
-def view_track(track: Track, rule: ViewRule, recipe: Recipe) -> TrackView:
-    """Apply a view's rule to a track.
+def view_all(track: Track, recipe: Recipe) -> dict[str, TrackView]:
+    """Every view of a recipe on a track; what several views agree on is computed once.
+
+    Raises:
+        BadData: as for `view_track`.
+    """
+    memo: dict[str, Any] = {}
+    return {name: view_track(track, rule, recipe, memo) for name, rule in recipe.views.items()}
+
+
+def view_track(track: Track, rule: ViewRule, recipe: Recipe, memo: dict[str, Any] | None = None) -> TrackView:
+    """Apply a view's rule to a track. `memo` keeps boxes between the rules of one track, whose arrays they then share.
 
     Reasons, in this order: `other-camera`; the remark for which a track is left out; `thinned`, where frames are thinned
     by their numbers; what the recipe calls frames whose `valid` flag or another flag is not set (`camera-invalid` in
@@ -85,12 +95,21 @@ def view_track(track: Track, rule: ViewRule, recipe: Recipe) -> TrackView:
         facts = recipe.fields.get(flag)
         reason = (facts and facts.false_means) or (INVALID if flag == "valid" else f"not-{flag}")
         kept.drop(~_field(track, flag, recipe).astype(bool), reason)
-    boxes, inside = _boxes(track, rule, recipe, off_rate)
+    if not kept.keep.any():
+        return TrackView(kept.keep, np.full((len(track), 4), np.nan), _counted(kept))
+    memo = {} if memo is None else memo
+    key = f"{rule.box.model_dump_json()} {thin and thin.model_dump_json()}"
+    if key not in memo:
+        memo[key] = _boxes(track, rule, recipe, off_rate)
+    boxes, inside = memo[key]
     if rule.box.rule != "none" and rule.boxless == "drop" and not _holds(rule):
         kept.drop(np.isnan(boxes).any(axis=1) & inside, NO_BOX)
         kept.drop(~inside, UNDETECTED_EDGE)
     if rule.inside is not None:
-        kept.drop(~_inside_image(track, rule.inside, recipe), OUTSIDE_IMAGE)
+        key = f"inside {rule.inside.model_dump_json()}"
+        if key not in memo:
+            memo[key] = ~_inside_image(track, rule.inside, recipe)
+        kept.drop(memo[key], OUTSIDE_IMAGE)
     if rule.visible is not None:
         seen = seen_keypoints(
             _keypoints(track, rule.visible.joints, recipe), rule.visible.seen, rule.visible.threshold
@@ -101,7 +120,11 @@ def view_track(track: Track, rule: ViewRule, recipe: Recipe) -> TrackView:
         kept.drop(ordinal % thin.every != 0, THINNED)
     if kept.keep.sum() < rule.min_frames:
         kept.drop(everything, TOO_SHORT)
-    return TrackView(kept.keep, boxes, {reason: count for reason, count in kept.dropped.items() if count})
+    return TrackView(kept.keep, boxes, _counted(kept))
+
+
+def _counted(kept: _Kept) -> dict[str, int]:
+    return {reason: count for reason, count in kept.dropped.items() if count}
 
 
 def _holds(rule: ViewRule) -> bool:
@@ -165,8 +188,11 @@ def _inside_image(track: Track, rule: Inside, recipe: Recipe) -> BoolArray:
         raise BadData(
             f"{recipe.key}: a view drops joints outside the image, but the image size of track {track.key} is unknown"
         )
-    points = _keypoints(track, rule.joints, recipe)[..., :2]
-    inside: BoolArray = np.all((points >= 0) & (points < [track.width, track.height]), axis=(1, 2))
+    points = _keypoints(track, rule.joints, recipe)
+    inside: BoolArray = np.ones(len(track), dtype=bool)
+    for axis, size in enumerate((track.width, track.height)):
+        along = np.ascontiguousarray(points[..., axis].T)
+        inside &= (along.min(axis=0) >= 0) & (along.max(axis=0) < size)
     return inside
 
 
@@ -189,8 +215,10 @@ def _keypoints(
             f"{recipe.path}: a view names keypoints, but fields.keypoints2d has no joint_set of {points.shape[1]}"
         )
     if joint_set is not None:
-        return points[:, [row for row in convert_indices(own, joint_set) if row >= 0]]
-    return points[:, get_joint_set(own).indices(joints)]
+        rows = [row for row in convert_indices(own, joint_set) if row >= 0]
+    else:
+        rows = get_joint_set(own).indices(joints)
+    return np.take(points, rows, axis=1)
 
 
 class ViewCount(NamedTuple):

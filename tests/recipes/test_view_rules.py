@@ -11,7 +11,7 @@ from hpsbench.recipes.boxes import given_boxes, tight_boxes
 from hpsbench.recipes.catalog import get_recipe
 from hpsbench.recipes.schema import read_recipe
 from hpsbench.recipes.view_rules import ViewRule
-from hpsbench.recipes.views import view_track
+from hpsbench.recipes.views import view_all, view_track
 from hpsbench.types import Track
 
 JOINTS = ["nose", "rwrist"]  # rows 0 and 4 of 3DPW's keypoints
@@ -189,6 +189,28 @@ def test_without_any_given_box_the_other_rule_makes_them() -> None:
     )
     np.testing.assert_allclose(partly[0], [4, 4, 16, 16])
     assert np.isnan(partly[1]).all()
+
+
+def test_all_views_at_once_are_what_each_is_alone() -> None:
+    track = make_track([(1, 1), (-5, 1), (2, 2), (3, 3), (4, 4), (6, 6), (7, 7)])
+    recipe = get_recipe("3dpw")
+    inside = {"inside": {"joints": JOINTS}}
+    rules: dict[str, Any] = {
+        "one": inside,
+        "two": inside | {"thin": {"every": 2}},
+        "three": {"box": {"rule": "tight", "factor": 1.5}, "inside": {"joints": ["nose"]}},
+    }
+    views = {
+        name: ViewRule.model_validate({"source": "test", "box": {"rule": "tight"}, "crop_scale": 1.0} | rule)
+        for name, rule in rules.items()
+    }
+    found = view_all(track, recipe.model_copy(update={"views": {**recipe.views, **views}}))
+    assert set(found) == set(recipe.views) | set(views)
+    for name, rule in {**recipe.views, **views}.items():
+        alone = view_track(track, rule, recipe)
+        np.testing.assert_array_equal(found[name].keep, alone.keep)
+        np.testing.assert_array_equal(found[name].bbox_cxcywh, alone.bbox_cxcywh)
+        assert found[name].dropped == alone.dropped
 
 
 @pytest.mark.parametrize(

@@ -144,11 +144,12 @@ def _common_fields(
     for key, values in points.items():
         check_finite(values, f"{key}{where}", raw)
         if key in _NAMES:
-            metres = values / M_TO_MM
+            metres = np.divide(values, M_TO_MM, dtype=np.float64).astype(np.float32)
             check_metres(metres, f"{key}{where}", "millimetres", raw)
-            fields[_NAMES[key]] = metres.astype(np.float32)
-    seen = np.ones((*points["annot2"].shape[:2], 1))
-    fields["keypoints2d"] = np.concatenate([points["annot2"], seen], axis=2)
+            fields[_NAMES[key]] = metres
+    keypoints = np.ones((*points["annot2"].shape[:2], 3))
+    keypoints[..., :2] = points["annot2"]
+    fields["keypoints2d"] = keypoints
     fields["has_image"] = has_image
     return fields
 
