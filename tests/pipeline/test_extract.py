@@ -1,4 +1,8 @@
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -76,6 +80,47 @@ def test_workers_and_interruptions_don_t_change_a_byte(
     assert open_store(path).incomplete_features == ["patches-tcmr"]
     job = run(path)
     assert (job.done, job.images) == (24, 23)
+    assert content(path) == whole
+
+
+SLOW_EXTRACTION = """
+import sys, time
+from pathlib import Path
+import numpy as np
+from hpsbench.features import backbones
+from hpsbench.pipeline.extract import extract
+from hpsbench.store import layout
+
+class Slow:
+    name, dim, size, batch, device, synthetic, sha256 = "patches", 48, 32, 16, "cpu", True, "5" * 64
+
+    def __call__(self, batch):
+        time.sleep(0.3)
+        cells = batch.reshape(16, 4, 8, 4, 8, 3).astype(np.float32)
+        return np.ascontiguousarray(cells.mean(axis=(2, 4)).reshape(16, 48))
+
+layout.FEATURE_CHUNK_ROWS = 12
+backbones._OURS["patches"] = lambda root, device: Slow()
+store, root = Path(sys.argv[1]), Path(sys.argv[2])
+extract(store, root, view="tcmr", extractor="patches", raw=root / "raw", device="cpu")
+"""
+
+
+@pytest.mark.usefixtures("patches", "small_chunks")
+def test_a_killed_extraction_resumes_to_the_same_bytes(image_store: MakeStore) -> None:
+    path = image_store()
+    run(path)
+    whole = content(path)
+    shutil.rmtree(path / "features" / "patches-tcmr")
+    first_chunk = path / "features" / "patches-tcmr" / "data" / "c" / "0" / "0"
+    process = subprocess.Popen([sys.executable, "-c", SLOW_EXTRACTION, str(path), str(path.parents[1])])
+    deadline = time.monotonic() + 60
+    while not first_chunk.is_file() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert open_store(path).incomplete_features == ["patches-tcmr"]
+    assert run(path, workers=4).done >= 12
     assert content(path) == whole
 
 
