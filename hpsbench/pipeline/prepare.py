@@ -22,7 +22,7 @@ from hpsbench.pipeline.work import WORK, Outcome, Progress, WorkFolder, lock, op
 from hpsbench.recipes.access import find_raw, licence_accepted, licence_text, require_licence
 from hpsbench.recipes.catalog import get_recipe, list_recipes
 from hpsbench.recipes.manifest import Manifest, raw_manifest
-from hpsbench.recipes.sequences import find_sequences, get_reader
+from hpsbench.recipes.sequences import files_beside, find_sequences, get_reader
 from hpsbench.store import layout
 from hpsbench.store.reader import read_attributes
 from hpsbench.store.writer import begin_store
@@ -137,7 +137,7 @@ def prepare(
     arguments = {"dataset": dataset, "root": root, "workers": workers, "limit": limit, "skip_bad": skip_bad}
     with record_run(root, f"prepare-{dataset}", arguments) as record:
         manifest = raw_manifest(
-            sequences, root / ".hpsbench" / "cache" / f"raw-{dataset}.json", threads=workers,
+            [*sequences, *files_beside(recipe, raw.path)], root / ".hpsbench" / "cache" / f"raw-{dataset}.json", threads=workers,
             progress=lambda done, total: report(0, total, f"checksum {done} of {total}"),
         )  # fmt: skip
         if _is_complete(job, manifest):

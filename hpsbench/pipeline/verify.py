@@ -15,7 +15,13 @@ from hpsbench.recipes.access import SYNTHETIC_MARK, RawRoot, find_raw
 from hpsbench.recipes.catalog import get_recipe
 from hpsbench.recipes.manifest import raw_manifest
 from hpsbench.recipes.schema import Expected, Recipe
-from hpsbench.recipes.sequences import RawSequence, SequenceSkipped, find_sequences, read_sequence
+from hpsbench.recipes.sequences import (
+    RawSequence,
+    SequenceSkipped,
+    files_beside,
+    find_sequences,
+    read_sequence,
+)
 from hpsbench.store.checks import Problem, verify_store
 from hpsbench.store.reader import ClipStore, open_store
 from hpsbench.types import Track
@@ -201,7 +207,8 @@ def _missing_images(root: Path, tracks: Sequence[Track]) -> list[str]:
 def _check_origin(recipe: Recipe, raw: RawRoot, store: ClipStore, root: Path) -> Iterator[Problem]:
     """Whether the store was made from the raw files and the recipe that are here now."""
     sequences = find_sequences(recipe, raw.path, store.attrs.get("limit"))
-    manifest = raw_manifest(sequences, root / ".hpsbench" / "cache" / f"raw-{recipe.key}.json")
+    files = [*sequences, *files_beside(recipe, raw.path)]
+    manifest = raw_manifest(files, root / ".hpsbench" / "cache" / f"raw-{recipe.key}.json")
     here = {
         "recipe_sha256": (recipe.sha256, "the recipe"),
         "raw_manifest_sha256": (manifest.sha256, "raw files (names, sizes or content)"),

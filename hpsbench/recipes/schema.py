@@ -79,11 +79,13 @@ class Files(_Strict):
     Attributes:
         glob: patterns under the raw root.
         required: whether annotations are of no use without them.
+        hashed: whether values in them end up in the store (calibrations, say); their content is part of the raw manifest.
         note: what they are for.
     """
 
     glob: Globs
     required: bool = False
+    hashed: bool = False
     note: str = ""
 
 

@@ -91,6 +91,21 @@ def find_sequences(recipe: Recipe, root: Path, limit: int | None = None) -> list
     return found
 
 
+def files_beside(recipe: Recipe, root: Path) -> list[RawSequence]:
+    """Files whose values readers take beside those of the sequences' own: what the recipe calls `hashed`, by name.
+
+    They belong to no split and are not read as sequences; the raw manifest counts them.
+    """
+    found = {
+        name
+        for files in recipe.files.values()
+        if files.hashed
+        for pattern in files.glob
+        for name in _matches(root, pattern)
+    }
+    return [RawSequence(root=root, name=name, split="") for name in sorted(found)]
+
+
 def _names(recipe: Recipe, root: Path, facts: Split) -> list[str]:
     """The files that a split's patterns name, in alphabetical order."""
     found: set[str] = set()

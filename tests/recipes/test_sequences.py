@@ -10,8 +10,8 @@ import pytest
 from hpsbench.errors import BadData, UsageError
 from hpsbench.recipes.catalog import get_recipe
 from hpsbench.recipes.manifest import raw_manifest
-from hpsbench.recipes.schema import Recipe, Split
-from hpsbench.recipes.sequences import find_sequences
+from hpsbench.recipes.schema import Files, Recipe, Split
+from hpsbench.recipes.sequences import files_beside, find_sequences
 
 READER = """
 from hpsbench.errors import BrokenFile
@@ -74,6 +74,21 @@ def test_a_file_may_be_read_in_parts_and_is_hashed_once(raw: Path, tmp_path: Pat
     assert listed(recipe, raw, limit=1) == want[:1]
     manifest = raw_manifest(find_sequences(recipe, raw), tmp_path / "cache.json")
     assert [file.name for file in manifest.files] == ["1.txt", "3.txt"]
+
+
+def test_hashed_files_beside_the_sequences_belong_to_the_manifest(raw: Path, tmp_path: Path) -> None:
+    files = {
+        "lens": Files(glob=["old/*.txt", "1*.txt", "none*"], hashed=True),
+        "images": Files(glob="3.txt"),
+    }
+    recipe = recipe_with(train={"glob": "2.txt"}).model_copy(update={"files": files})
+    beside = files_beside(recipe, raw)
+    assert [(item.name, item.split) for item in beside] == [("1.txt", ""), ("10.txt", ""), ("old/1.txt", "")]
+    sequences = find_sequences(recipe, raw)
+    before = raw_manifest([*sequences, *beside], tmp_path / "cache.json")
+    assert [file.name for file in before.files] == ["2.txt", "1.txt", "10.txt", "old/1.txt"]
+    (raw / "old" / "1.txt").write_text("another lens")
+    assert raw_manifest([*sequences, *beside], tmp_path / "cache.json").sha256 != before.sha256
 
 
 def test_the_first_layout_that_is_there_is_taken(raw: Path) -> None:

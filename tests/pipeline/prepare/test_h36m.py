@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hpsbench.errors import ResumeMismatch
 from hpsbench.pipeline.prepare import prepare
 from hpsbench.pipeline.verify import verify
 from hpsbench.store.reader import open_store
@@ -82,3 +83,18 @@ def test_missing_frames_in_real_data_are_counted_by_recording(tmp_path: Path) ->
     assert lengths.severity == "error"
     assert "S9 Directions has 24 instead of 2699 (S9_Directions.60457274_0)" in lengths.text
     assert {(count["view"], count["found"]) for count in report.counts} == {(None, 24), ("p1", 5), ("p2", 5)}
+
+
+def test_another_calibration_is_another_dataset(tmp_path: Path, raw_files: dict[str, Any]) -> None:
+    raw = tmp_path / "raw" / "h36m"
+    RAW["write_metadata"](raw / "metadata.xml")
+    RAW["write_recording"](raw, 9, 2, 2, 3, 12)
+    RAW["write_recording"](raw, 1, 2, 2, 3, 12)
+    raw_files["mark_synthetic"](raw, "h36m")
+    prepare("h36m", tmp_path)
+    text = (raw / "metadata.xml").read_text()
+    (raw / "metadata.xml").write_text(text.replace("1145.0 1143.0", "1245.0 1143.0"))
+    (origin,) = verify("h36m", tmp_path).problems
+    assert (origin.kind, "raw files" in origin.text) == ("origin", True)
+    with pytest.raises(ResumeMismatch, match="raw files"):
+        prepare("h36m", tmp_path)
