@@ -38,7 +38,14 @@ def test_corrupt_evaluate_as_typed(run_cli: Run, world: Path, monkeypatch: pytes
     clean = run_cli("evaluate", "--model", "embedded-spin", "--protocol", "tcmr", "--json")
     assert clean.code == 0, clean.err
     hidden = run_cli(
-        "evaluate", "--model", "embedded-spin", "--protocol", "tcmr", "--features", corrupted.json["features"], "--json"
+        "evaluate",
+        "--model",
+        "embedded-spin",
+        "--protocol",
+        "tcmr",
+        "--features",
+        corrupted.json["features"],
+        "--json",
     )
     assert hidden.json["condition"] == "center-0.33x1-s0"
     assert hidden.json["metrics"]["mpjpe"]["n"] == clean.json["metrics"]["mpjpe"]["n"]

@@ -64,19 +64,23 @@ def controls(root: Path, target: Path) -> dict[str, Result]:
     results = {
         name: evaluate(system, "tcmr", store, root=root, features=chosen) for name, chosen in sets.items()
     }
-    mean_pose = load_system(fit_mean_pose(store, root, view="tcmr", out=target / "mean.safetensors"))
-    return {**results, "mean": evaluate(mean_pose, "tcmr", store, root=root)}
+    for split, name in (("train", "mean"), ("test", "best-constant")):
+        fitted = load_system(
+            fit_mean_pose(store, root, view="tcmr", split=split, out=target / f"{name}.safetensors")
+        )
+        results[name] = evaluate(fitted, "tcmr", store, root=root)
+    return results
 
 
-def test_without_the_right_image_the_baseline_is_no_better_than_the_mean_pose(
+def test_without_the_right_image_the_baseline_knows_no_more_than_a_constant(
     tiny_world: Path, tmp_path: Path
 ) -> None:
     found = {name: float(result.summary["mpjpe"]) for name, result in controls(tiny_world, tmp_path).items()}
-    # the mean pose was fitted on other people, so on so few frames another constant may be a little luckier
-    assert found["black"] > 0.95 * found["mean"]
-    assert found["shuffled"] > 0.95 * found["mean"]
-    assert found["clean"] < found["mean"]
-    assert found["clean"] < found["shuffled"]
+    # On so few frames any constant may beat the one that was fitted on other people, but not the one fitted on these.
+    assert found["black"] > 0.99 * found["best-constant"]
+    assert found["shuffled"] > 0.99 * found["best-constant"]
+    assert found["clean"] < 0.9 * found["black"]
+    assert found["clean"] < 0.9 * found["shuffled"]
 
 
 def test_a_track_that_the_visibility_rule_cuts_is_bridged_as_released_and_not_under_break(

@@ -46,7 +46,9 @@ def test_a_run_leaves_a_checkpoint_that_loads_and_says_what_made_it(world: Path)
     assert set(json.loads(lines[0])["loss"]) == {"keypoints2d", "joints3d", "pose", "shape"}
 
 
-def test_a_run_that_was_stopped_ends_with_the_same_weights(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_was_stopped_ends_with_the_same_weights(
+    world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = weights(small(world).folder / "last.safetensors")
     other = world / "again"
     other.mkdir()
@@ -69,9 +71,9 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(world: Path, monkeypa
 
 
 def test_training_lowers_the_loss_on_a_batch_it_sees_again(world: Path) -> None:
-    run = small(world, sets={"schedule.epochs": 6, "schedule.iterations_per_epoch": 8, "optimiser.lr": 1e-3})
+    run = small(world, sets={"schedule.epochs": 4, "schedule.iterations_per_epoch": 8, "optimiser.lr": 1e-4})
     totals = [sum(line["loss"].values()) for line in run.history]
-    assert totals[-1] < 0.8 * totals[0]
+    assert totals[-1] < 0.9 * totals[0]
 
 
 def test_windows_lie_in_one_track_and_a_batch_can_be_served_twice(world: Path) -> None:
