@@ -7,7 +7,7 @@ are cheap, and Newton from an upper bound finds it in a few steps. The rotation 
 
     R = [(k + |B|^2) B + l cof(B) - B B^T B] / z,   k = (l^2 - |B|^2) / 2,   z = k l - det B,
 
-where 8 z = 8 (s1 + s2)(s2 + s3)(s3 + s1) is the product of the three gaps between l and the other eigenvalues.
+(with B scaled to |B| = 1 here), where 8 z = 8 (s1 + s2)(s2 + s3)(s3 + s1) is the product of the three gaps between l and the other eigenvalues.
 Frames with a small z (points on a line, or two equally good rotations) are ill-conditioned and go through the SVD,
 so that all frames follow the rule R = U diag(1, 1, det(U V^T)) V^T, which never reflects.
 Sources: Horn 1987 (quaternion matrix), Theobald 2005 (its quartic), Markley 1993 (closed form).
@@ -76,9 +76,11 @@ def center(columns: Any) -> tuple[Any, Any]:
     return columns, mean
 
 
-def is_one_point(centered: Any, mean: Any) -> Any:
-    """(F,) bool: all points of a frame are the same up to rounding. Arguments as returned by `center`."""
-    return _is_one_point(array_namespace(centered), _squared(centered), mean, centered.shape[1])
+def is_one_point(points: Any) -> Any:
+    """Which frames have all points in the same place, up to rounding: (F, J, 3) -> (F,) bool."""
+    columns, mean = center(to_columns(points))
+    xp = array_namespace(columns)
+    return _is_one_point(xp, _squared(xp, columns), mean, points.shape[1])
 
 
 def solve(pred: Any, pred_mean: Any, target: Any, *, scaled: bool = True) -> Fit:
@@ -92,14 +94,14 @@ def solve(pred: Any, pred_mean: Any, target: Any, *, scaled: bool = True) -> Fit
     """
     xp = array_namespace(pred, target)
     b = xp.einsum("ijf,kjf->ikf", target, pred)
-    norm = xp.sqrt(_squared(b))
+    norm = xp.sqrt(_squared(xp, b))
     tiny = xp.full_like(norm, float(xp.finfo(norm.dtype).smallest_normal))
     b = b / xp.maximum(norm, tiny)
     rotation, eigenvalue, gaps = _closed_form(xp, b, tiny)
     hard = (gaps < _hard_limit(xp, norm)) | (norm < tiny)
     if bool(xp.any(hard)):
         rotation, eigenvalue = _replace_by_svd(xp, b, hard, rotation, eigenvalue)
-    spread = _squared(pred)
+    spread = _squared(xp, pred)
     degenerate = _is_one_point(xp, spread, pred_mean, pred.shape[1])
     if not scaled:
         return Fit(rotation, xp.ones_like(norm), degenerate)
@@ -107,36 +109,30 @@ def solve(pred: Any, pred_mean: Any, target: Any, *, scaled: bool = True) -> Fit
     return Fit(rotation, xp.where(degenerate, xp.zeros_like(scale), scale), degenerate)
 
 
-def _squared(columns: Any) -> Any:
-    """Sum of squares per frame: (3, J, F) -> (F,)."""
-    return array_namespace(columns).einsum("ijf,ijf->f", columns, columns)
-
-
 def _is_one_point(xp: Any, spread: Any, mean: Any, joints: int) -> Any:
     return spread <= xp.sum(mean * mean, axis=0) * (joints * _SAME_POINT**2)
 
 
+def _squared(xp: Any, columns: Any) -> Any:
+    """Sum of squares per frame: (3, J, F) -> (F,)."""
+    return xp.einsum("ijf,ijf->f", columns, columns)
+
+
 def _closed_form(xp: Any, b: Any, tiny: Any) -> tuple[Any, Any, Any]:
-    """Rotation (3, 3, F), largest eigenvalue and z of frames with B of Frobenius norm 1."""
+    """Rotation (3, 3, F), largest eigenvalue and z of frames with B of Frobenius norm 1.
+
+    B B^T B is not multiplied out: with C = cof(B), row by row, B B^T B = (1 + det B) B + C - cof(B + C).
+    """
     cofactor = _cofactors(xp, b)
     det = xp.sum(b[0, ...] * cofactor[0, ...], axis=0)
-    gram = _product(xp.permute_dims(b, (1, 0, 2)), b)
-    eigenvalue = _largest_root(xp, -8 * det, 2 * _squared(gram) - 1)
+    eigenvalue = _largest_root(xp, det, _squared(xp, cofactor))
     k = (eigenvalue * eigenvalue - 1) / 2
     z = k * eigenvalue - det
-    rotation = (k + 1) * b
-    rotation += eigenvalue * cofactor
-    rotation -= _product(b, gram)
-    rotation /= xp.maximum(z, tiny)
+    inverse = 1 / xp.maximum(z, tiny)
+    rotation = ((k - det) * inverse) * b
+    rotation += ((eigenvalue - 1) * inverse) * cofactor
+    rotation += inverse * _cofactors(xp, b + cofactor)
     return rotation, eigenvalue, z
-
-
-def _product(a: Any, b: Any) -> Any:
-    """Matrix product of each frame: (3, 3, F) twice -> (3, 3, F)."""
-    total = a[:, 0, None, :] * b[None, 0, :, :]
-    total += a[:, 1, None, :] * b[None, 1, :, :]
-    total += a[:, 2, None, :] * b[None, 2, :, :]
-    return total
 
 
 def _cofactors(xp: Any, b: Any) -> Any:
@@ -146,15 +142,16 @@ def _cofactors(xp: Any, b: Any) -> Any:
     return wide[1:4, 1:4, :] * wide[2:5, 2:5, :] - wide[1:4, 2:5, :] * wide[2:5, 1:4, :]
 
 
-def _largest_root(xp: Any, c1: Any, c0: Any) -> Any:
-    """Largest root of x^4 - 2 x^2 + c1 x + c0 (all roots real), from above by Newton.
+def _largest_root(xp: Any, det: Any, cofactors_squared: Any) -> Any:
+    """Largest root of x^4 - 2 x^2 - 8 det x + 1 - 4 |cof B|^2 (all roots are real), from above by Newton.
 
     The start is the bound x^2 = |B|^2 + 2 (s1 s2 + s2 s3 + s3 s1) <= 1 + 2 sqrt(3) |cof B|. The slope is 8 z and falls
     towards the root: once it is below the limit of z the frame is one for the SVD anyway, so the floor only keeps a
     step from dividing rounding by nearly nothing.
     """
-    flat = xp.full_like(c0, _hard_limit(xp, c0))
-    x = xp.sqrt(1 + xp.sqrt(xp.maximum(3 * (1 - c0), xp.zeros_like(c0))))
+    flat = xp.full_like(det, _hard_limit(xp, det))
+    c1, c0 = -8 * det, 1 - 4 * cofactors_squared
+    x = xp.sqrt(1 + xp.sqrt(12 * cofactors_squared))
     for number in range(1, _MAX_STEPS + 1):
         squared = x * x
         slope = xp.maximum(4 * x * (squared - 1) + c1, flat)

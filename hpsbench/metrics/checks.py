@@ -82,6 +82,8 @@ def check_metres(points: Any, name: str, limit: float = BODY_LIMIT) -> None:
     if frames == 0:
         return
     some = points[:: max(1, frames // _FRAMES), :: max(1, count // _POINTS), :]
+    if bool(xp.max(some) - xp.min(some) <= limit):
+        return
     extent = xp.max(xp.max(some, axis=1) - xp.min(some, axis=1), axis=-1)
     median = xp.sort(extent)[extent.shape[0] // 2]
     if bool(median > limit):

@@ -37,11 +37,21 @@ def joined(parts: list[Any]) -> Any:
     return parts[0] if len(parts) == 1 else array_namespace(parts[0]).concat(parts)
 
 
-def column_difference(pred: Any, target: Any) -> Any:
-    """`pred - target` as columns: (T, J, 3) twice -> (3, J, T)."""
+def column_difference(pred: Any, target: Any, root: Sequence[int] = ()) -> Any:
+    """`pred - target` as columns, after the mean of the root joints is taken off both: (T, J, 3) twice -> (3, J, T)."""
     xp = array_namespace(pred, target)
     dtype = work_dtype(pred)
-    return to_columns(xp.astype(pred, dtype) - xp.astype(target, dtype))
+    return without_root(to_columns(xp.astype(pred, dtype) - xp.astype(target, dtype)), root)
+
+
+def without_root(columns: Any, root: Sequence[int] = ()) -> Any:
+    """Columns (in place) about the mean of the root joints; as they are if there are none."""
+    if len(root):
+        offset = columns[:, root[0], :] / len(root)
+        for i in root[1:]:
+            offset += columns[:, i, :] / len(root)
+        columns -= offset[:, None, :]
+    return columns
 
 
 def column_lengths(columns: Any) -> Any:
@@ -76,12 +86,7 @@ def mean_joint_distance(pred: Any, target: Any, root: Sequence[int] = ()) -> Any
     """
     parts = []
     for block in blocks(pred):
-        moved = column_difference(pred[block, ...], target[block, ...])
-        if len(root):
-            offset = moved[:, root[0], :]
-            for i in root[1:]:
-                offset = offset + moved[:, i, :]
-            moved = moved - (offset / len(root))[:, None, :]
+        moved = column_difference(pred[block, ...], target[block, ...], root)
         parts.append(mean_length(moved) * M_TO_MM)
     return joined(parts)
 

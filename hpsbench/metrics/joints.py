@@ -8,6 +8,8 @@ import itertools
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from array_api_compat import array_namespace
+
 from hpsbench.errors import UsageError
 from hpsbench.geometry.alignment import checked_root
 from hpsbench.geometry.procrustes import center, is_one_point, solve, to_columns
@@ -95,32 +97,15 @@ def pa_mpjpe(pred: Joints, target: Joints) -> FrameValues:
     Raises:
         ShapeError, UnitError, BadData: the input is not of that kind.
     """
-    xp = _check(pred, target, limit=FREE_SCALE_LIMIT)
-    parts = []
-    p_buffer = t_buffer = None
-    for block in blocks(pred):
-        p_buffer = to_columns(pred[block, ...], p_buffer)
-        t_buffer = to_columns(target[block, ...], t_buffer)
-        p, p_mean = center(p_buffer)
-        t, _ = center(t_buffer)
-        fit = solve(p, p_mean, t)
-        moved = fit.scale * fit.rotation
-        squares = 0.0
-        for i in range(3):
-            error = moved[i, 0, :] * p[0, ...]
-            error += moved[i, 1, :] * p[1, ...]
-            error += moved[i, 2, :] * p[2, ...]
-            error -= t[i, ...]
-            squares = squares + error * error
-        parts.append(xp.sum(xp.sqrt(squares), axis=0) * (M_TO_MM / pred.shape[1]))
+    _check(pred, target, limit=FREE_SCALE_LIMIT)
+    parts = [_aligned_distance(pred[block, ...], target[block, ...]) for block in blocks(pred)]
     return check_finite(joined(parts), pred, target)
 
 
 def pa_degenerate(pred: Joints) -> Any:
     """Frames that no similarity can align, because all joints are the same point: (T, J, 3) -> (T,) bool."""
     check_shape(pred, "pred")
-    parts = [is_one_point(*center(to_columns(pred[block, ...]))) for block in blocks(pred)]
-    return joined(parts)
+    return joined([is_one_point(pred[block, ...]) for block in blocks(pred)])
 
 
 @quiet
@@ -184,6 +169,24 @@ def auc(
     first = xp.searchsorted(grid, xp.reshape(distance, (-1,)), side="right" if compare == "<" else "left")
     credit = xp.asarray(_credits(limits, kind), dtype=distance.dtype, device=distance.device)
     return xp.mean(xp.reshape(credit[first], distance.shape), axis=-1) * 100
+
+
+def _aligned_distance(pred: Joints, target: Joints) -> FrameValues:
+    """`pa_mpjpe` of one block of frames, without checks."""
+    p, p_mean = center(to_columns(pred))
+    t, _ = center(to_columns(target))
+    fit = solve(p, p_mean, t)
+    moved = fit.scale * fit.rotation
+    squares: Any = 0.0
+    for i in range(3):
+        error = moved[i, 0, :] * p[0, ...]
+        error += moved[i, 1, :] * p[1, ...]
+        error += moved[i, 2, :] * p[2, ...]
+        error -= t[i, ...]
+        error *= error
+        squares = error if i == 0 else squares + error
+    xp = array_namespace(squares)
+    return xp.sum(xp.sqrt(squares), axis=0) * (M_TO_MM / pred.shape[1])
 
 
 def _credits(limits: list[float], kind: str) -> list[float]:

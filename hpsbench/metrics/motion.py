@@ -3,9 +3,11 @@
 Nothing here crosses a gap: call it for each run of frames that follow each other.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from hpsbench.errors import ShapeError, UsageError
+from hpsbench.geometry.alignment import checked_root
 from hpsbench.geometry.procrustes import to_columns, work_dtype
 from hpsbench.geometry.units import M_TO_MM
 from hpsbench.metrics.checks import (
@@ -18,7 +20,7 @@ from hpsbench.metrics.checks import (
     check_shape,
     quiet,
 )
-from hpsbench.metrics.distances import blocks, column_difference, joined, lengths, mean_length
+from hpsbench.metrics.distances import blocks, column_difference, joined, lengths, mean_length, without_root
 
 # SMPL vertices of the left and right toe and heel that WHAM watches.
 FOOT_VERTICES = (3216, 3387, 6617, 6787)
@@ -27,16 +29,17 @@ WHAM_JITTER_UNIT = 10.0
 
 
 @quiet
-def accel_err(pred: Joints, target: Joints) -> FrameValues:
+def accel_err(pred: Joints, target: Joints, *, root: Sequence[int] = ()) -> FrameValues:
     """Mean size of the difference of accelerations, x[t-1] - 2 x[t] + x[t+1].
 
-    Joints are compared as they are given; the VIBE family takes the root off first. Papers print this number as
+    Joints are compared as they are given, unless a root is named; the VIBE family takes mid-hip off first. Papers print this number as
     "mm/s^2"; it is not: nothing is divided by the frame interval (`geometry.units.per_frame2_to_si`).
     Source: Kanazawa et al. 2019, human_dynamics `compute_error_accel`.
 
     Args:
         pred: (T, J, 3) metres.
         target: (T, J, 3) metres.
+        root: indices of the joints whose mean is taken off both sides first; none: nothing is.
 
     Returns:
         (T - 2,) mm/frame^2, of frames 1 to T - 2; empty for T < 3.
@@ -47,19 +50,21 @@ def accel_err(pred: Joints, target: Joints) -> FrameValues:
     check_pair(pred, target)
     check_metres(pred, "pred")
     check_metres(target, "target")
+    chosen = checked_root(root, pred.shape[1]) if len(root) else []
     parts = []
     for block in blocks(pred, overlap=2):
-        columns = column_difference(pred[block, ...], target[block, ...])
+        columns = column_difference(pred[block, ...], target[block, ...], chosen)
         parts.append(mean_length(_column_differences(columns, 2)) * M_TO_MM)
     return check_finite(joined(parts), pred, target)
 
 
 @quiet
-def accel_pred(pred: Joints) -> FrameValues:
+def accel_pred(pred: Joints, *, root: Sequence[int] = ()) -> FrameValues:
     """Mean size of the predicted acceleration. Not an error; some papers print it in that column.
 
     Args:
         pred: (T, J, 3) metres.
+        root: indices of the joints whose mean is taken off first; none: nothing is.
 
     Returns:
         (T - 2,) mm/frame^2, of frames 1 to T - 2; empty for T < 3.
@@ -67,7 +72,7 @@ def accel_pred(pred: Joints) -> FrameValues:
     Raises:
         ShapeError, UnitError, BadData: the input is not of that kind.
     """
-    return _mean_difference(pred, 2) * M_TO_MM
+    return _mean_difference(pred, 2, root) * M_TO_MM
 
 
 @quiet
@@ -137,13 +142,15 @@ def all_three(mask: Any) -> Any:
     return mask[2:] & mask[1:-1] & mask[:-2]
 
 
-def _mean_difference(pred: Joints, order: int) -> FrameValues:
+def _mean_difference(pred: Joints, order: int, root: Sequence[int] = ()) -> FrameValues:
     """Mean length of the differences of `order` over time: (T, J, 3) -> (max(T - order, 0),)."""
     check_shape(pred, "pred")
     check_metres(pred, "pred")
+    chosen = checked_root(root, pred.shape[1]) if len(root) else []
     parts = []
     for block in blocks(pred, overlap=order):
-        parts.append(mean_length(_column_differences(to_columns(pred[block, ...]), order)))
+        columns = without_root(to_columns(pred[block, ...]), chosen)
+        parts.append(mean_length(_column_differences(columns, order)))
     return check_finite(joined(parts), pred)
 
 
