@@ -1,0 +1,89 @@
+"""Write a synthetic dataset item by item: whole files only, resumable, by one process or several."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from hpsbench.types import Array
+
+JPEG_QUALITY = 90
+Progress = Callable[[int, int, str], None]
+
+
+class Item(Protocol):
+    """Something that is written by one process: a sequence, a shard."""
+
+    @property
+    def name(self) -> str:
+        """For the progress line."""
+
+    @property
+    def frames(self) -> int:
+        """How much work it is."""
+
+
+T = TypeVar("T", bound=Item)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write under another name first, so that a file under its own name is whole. Makes the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    waiting = path.with_name(path.name + ".part")
+    waiting.write_bytes(data)
+    waiting.replace(path)
+
+
+def write_jpeg(path: Path, picture: Array) -> None:
+    """Write (H, W, 3) uint8 RGB as a JPEG."""
+    write_whole(path, encode(picture))
+
+
+def encode(picture: Array) -> bytes:
+    """(H, W, 3) uint8 RGB as the bytes of a JPEG."""
+    import numpy as np
+    import simplejpeg
+
+    data: bytes = simplejpeg.encode_jpeg(
+        np.ascontiguousarray(picture), quality=JPEG_QUALITY, colorspace="RGB"
+    )
+    return data
+
+
+def write_items(
+    items: Sequence[T],
+    job: Callable[[T], T],
+    *,
+    is_done: Callable[[T], bool],
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> None:
+    """Write every item that is not there yet.
+
+    Args:
+        items: all of them.
+        job: writes one and returns it; picklable where there are several workers.
+        is_done: whether an item is there, whole: the file that the job writes last exists.
+        workers: processes (spawned); 1: in this process.
+        progress: called with frames done, frames in all, and the item just finished.
+    """
+    waiting = sorted((item for item in items if not is_done(item)), key=lambda item: -item.frames)
+    total = sum(item.frames for item in items)
+    done = total - sum(item.frames for item in waiting)
+    for finished in _run(job, waiting, workers):
+        done += finished.frames
+        if progress:
+            progress(done, total, finished.name)
+
+
+def _run(job: Callable[[T], T], items: list[T], workers: int) -> Iterator[T]:
+    if workers <= 1 or len(items) <= 1:
+        yield from map(job, items)
+        return
+    with ProcessPoolExecutor(min(workers, len(items)), mp_context=get_context("spawn")) as pool:
+        futures = [pool.submit(job, item) for item in items]
+        try:
+            yield from (future.result() for future in as_completed(futures))
+        finally:
+            pool.shutdown(cancel_futures=True)
