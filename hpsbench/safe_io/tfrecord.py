@@ -8,7 +8,7 @@ format: `Example.features = 1`, `Features.feature = 1` (entries `key = 1`, `valu
 
 import struct
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
@@ -87,55 +87,60 @@ def read_record(path: Path, number: int) -> bytes:
     return payload
 
 
-def read_examples(path: Path, keys: Collection[str] | None = None) -> Iterator[dict[str, Feature]]:
-    """The examples of a TFRecord file; see `parse_example`.
+def read_examples(path: Path) -> Iterator["Example"]:
+    """The examples of a TFRecord file.
 
     Raises:
         BrokenFile, MissingData: as for `read_records`; or a payload is no example.
     """
     for number, payload in enumerate(read_records(path)):
-        yield parse_example(payload, keys, where=f"{path}: record {number}")
+        yield Example(payload, where=f"{path}: record {number}")
 
 
-def parse_example(
-    payload: bytes, keys: Collection[str] | None = None, *, where: str = "example"
-) -> dict[str, Feature]:
-    """The features of a `tf.train.Example`: float32 or int64 arrays, lists of byte strings, `[]` for an empty one.
+class Example(Mapping[str, Feature]):
+    """A `tf.train.Example`: names and features, decoded each time they are asked for.
+
+    A feature is a float32 or int64 array, a list of byte strings, or `[]` if it is empty. Arrays of floats are views of
+    the payload: read-only, and possibly not aligned. Features that nobody asks for cost next to nothing.
 
     Args:
         payload: the message.
-        keys: the features to decode; None decodes all. Features not asked for cost next to nothing.
         where: what messages call it.
 
     Raises:
-        BrokenFile: the message is damaged.
+        BrokenFile: the message is damaged; damage within a feature is found when it is asked for.
     """
-    with _example(where):
-        return {
-            key: _feature(payload, *value) for key, *value in _entries(payload) if keys is None or key in keys
-        }
+
+    def __init__(self, payload: bytes, *, where: str = "example") -> None:
+        self._payload, self.where = payload, where
+        with self._broken_if_damaged():
+            self._places = dict(_entries(payload))
+
+    def __getitem__(self, key: str) -> Feature:
+        with self._broken_if_damaged():
+            return _feature(self._payload, *self._places[key])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._places
+
+    @contextmanager
+    def _broken_if_damaged(self) -> Iterator[None]:
+        try:
+            yield
+        except (ValueError, IndexError) as error:
+            raise BrokenFile(
+                f"{self.where} is not a tf.train.Example ({error}); download the file again"
+            ) from error
 
 
-def feature_names(payload: bytes, *, where: str = "example") -> set[str]:
-    """Names of the features of a `tf.train.Example`, without decoding one.
-
-    Raises:
-        BrokenFile: the message is damaged.
-    """
-    with _example(where):
-        return {key for key, _, _ in _entries(payload)}
-
-
-@contextmanager
-def _example(where: str) -> Iterator[None]:
-    try:
-        yield
-    except (ValueError, IndexError) as error:
-        raise BrokenFile(f"{where} is not a tf.train.Example ({error}); download the file again") from error
-
-
-def _entries(data: bytes) -> Iterator[tuple[str, int, int]]:
-    """The features of an example: name, begin and end of the Feature message."""
+def _entries(data: bytes) -> Iterator[tuple[str, tuple[int, int]]]:
+    """The features of an example: name, and where the Feature message lies."""
     for _, begin, end in _messages(data, 0, len(data), 1):
         for _, entry, entry_end in _messages(data, begin, end, 1):
             key, value = "", (entry_end, entry_end)
@@ -144,45 +149,65 @@ def _entries(data: bytes) -> Iterator[tuple[str, int, int]]:
                     key = data[start:stop].decode()
                 else:
                     value = (start, stop)
-            yield key, *value
+            yield key, value
 
 
 def _feature(data: bytes, begin: int, end: int) -> Feature:
     feature: Feature = []
     for kind, start, stop in _messages(data, begin, end, _BYTES, _FLOATS, _INTS):
         if kind == _BYTES:
-            feature = [data[a:b] for _, a, b in _messages(data, start, stop, 1)]
+            feature = _strings(data, start, stop)
         elif kind == _FLOATS:
-            feature = np.frombuffer(_values(data, start, stop, _FIXED32), "<f4").astype(
-                np.float32, copy=False
-            )
+            values = _values(data, start, stop, _FIXED32)
+            feature = values.view("<f4").astype(np.float32, copy=False)
         else:
-            feature = _varints(np.frombuffer(_values(data, start, stop, _VARINT), np.uint8))
+            feature = _varints(_values(data, start, stop, _VARINT))
     return feature
 
 
-def _values(data: bytes, begin: int, end: int, wire: int) -> bytes:
+def _strings(data: bytes, begin: int, end: int) -> list[bytes]:
+    """The byte strings of a list; a loop of its own, since a record may hold thousands."""
+    strings = []
+    place = begin
+    while place < end and data[place] == (1 << 3 | _LENGTH):
+        length = data[place + 1]
+        place += 2
+        if length >= 0x80:
+            length, place = _varint(data, place - 1)
+        if place + length > end:
+            raise ValueError(f"a byte string at byte {place} reaches past the end of its list")
+        strings.append(data[place : place + length])
+        place += length
+    return strings + [data[a:b] for _, a, b in _messages(data, place, end, 1)]
+
+
+def _values(data: bytes, begin: int, end: int, wire: int) -> NDArray[np.uint8]:
     """The bytes of all values of a list of numbers: of its packed runs and of its single values."""
-    parts = [
-        data[a:b] for field, kind, a, b in _fields(data, begin, end) if field == 1 and kind in (_LENGTH, wire)
+    places = [
+        (a, b) for field, kind, a, b in _fields(data, begin, end) if field == 1 and kind in (_LENGTH, wire)
     ]
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+    if len(places) == 1:
+        (start, stop), *_ = places
+        return np.frombuffer(data, np.uint8)[start:stop]
+    return np.frombuffer(b"".join(data[a:b] for a, b in places), np.uint8)
 
 
 def _varints(data: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Whole numbers of 7 bits a byte, low ones first; the highest bit of a byte says that more follow."""
-    last = np.flatnonzero(data < 0x80)
-    if len(data) and (len(last) == 0 or last[-1] != len(data) - 1):
+    ends = data < 0x80
+    if ends.all():
+        return data.astype(np.int64)
+    last = np.flatnonzero(ends)
+    if len(last) == 0 or last[-1] != len(data) - 1:
         raise ValueError("a number is cut off")
-    first = np.concatenate([[0], last[:-1] + 1]).astype(np.int64)[: len(last)]
+    first = np.empty_like(last)
+    first[0], first[1:] = 0, last[:-1] + 1
     lengths = last - first + 1
-    numbers = (data[first] & 0x7F).astype(np.uint64)
-    for place in range(1, int(lengths.max(initial=1))):
-        if place == 10:
-            raise ValueError("a number has more than 64 bits")
-        longer = np.flatnonzero(lengths > place)
-        numbers[longer] |= (data[first[longer] + place] & 0x7F).astype(np.uint64) << np.uint64(7 * place)
-    return numbers.view(np.int64)
+    if lengths.max() > 10:
+        raise ValueError("a number has more than 64 bits")
+    place = np.arange(len(data)) - np.repeat(first, lengths)
+    bits = (data & 0x7F).astype(np.uint64) << (7 * place).astype(np.uint64)
+    return np.bitwise_or.reduceat(bits, first).view(np.int64)
 
 
 def _messages(data: bytes, begin: int, end: int, *wanted: int) -> Iterator[tuple[int, int, int]]:

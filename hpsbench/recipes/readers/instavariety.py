@@ -3,7 +3,7 @@
 Source of the layouts: the writer and documentation of human_dynamics, and VIBE's `insta_utils.py`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Any
@@ -15,7 +15,7 @@ from hpsbench.errors import BrokenFile, UnitError
 from hpsbench.recipes.readers._checks import check_finite, check_shape, option
 from hpsbench.recipes.sequences import RawSequence
 from hpsbench.safe_io.hdf5 import Hdf5File
-from hpsbench.safe_io.tfrecord import Feature, feature_names, parse_example, read_records
+from hpsbench.safe_io.tfrecord import Example, read_examples
 from hpsbench.types import Array, FloatArray, Track
 
 _JOINTS = "insta25_hmmr"
@@ -61,28 +61,21 @@ def read_sequence(raw: RawSequence) -> Iterator[Track]:
         for item in [raw.item] if raw.item else items_of(raw):
             yield from _read_rows(raw, *(int(row) for row in item.split(":")))
         return
-    for number, payload in enumerate(read_records(raw.path)):
-        yield _record_track(raw, number, payload)
+    for number, example in enumerate(read_examples(raw.path)):
+        yield _record_track(raw, number, example)
 
 
-def _record_track(raw: RawSequence, number: int, payload: bytes) -> Track:
-    where = f"{raw.path}: record {number}"
-    names = feature_names(payload, where=where)
-    toes = next((name for name in _TOE_NAMES if name in names), None)
-    wanted = ["meta/N", "image/xys", "image/visibilities", "image/face_pts", "image/heightwidths"]
-    example = parse_example(payload, [*wanted, *([toes] if toes else [])], where=where)
-    frames = _numbers(example, "meta/N", 1, where)[0]
+def _record_track(raw: RawSequence, number: int, example: Example) -> Track:
+    frames = int(_numbers(example, "meta/N", 1)[0])
     if not 0 < frames < 1 << 31:
-        raise BrokenFile(f"{where}: meta/N is {frames}; expected a number of frames")
-    frames = int(frames)
-    points = _keypoints(example, toes, frames, where)
-    if normalised := not names.isdisjoint(_NORMALISED):
-        _check_unit(points, normalised, where)
-        points[..., :2] = (points[..., :2] + 1) / 2 * option(raw, "crop_size", int)
-    else:
-        _check_unit(points, normalised, where)
+        raise BrokenFile(f"{example.where}: meta/N is {frames}; expected a number of frames")
+    points = _keypoints(example, frames)
     check_finite(points, f"record {number}", raw)
-    width, height = _crop_size(example, frames, where)
+    normalised = any(name in example for name in _NORMALISED)
+    _check_unit(points, normalised, example.where)
+    if normalised:
+        points[..., :2] = (points[..., :2] + 1) / 2 * option(raw, "crop_size", int)
+    width, height = _crop_size(example, frames)
     return Track(
         sequence=f"{raw.stem}-{number}",
         person=0,
@@ -90,24 +83,25 @@ def _record_track(raw: RawSequence, number: int, payload: bytes) -> Track:
         frame_id=np.arange(frames),
         fields={"keypoints2d": points},
         fps=raw.fps,
-        image_source=f"{raw.name}#{number}/{{frame_id}}" if "image/encoded" in names else None,
+        image_source=f"{raw.name}#{number}/{{frame_id}}" if "image/encoded" in example else None,
         width=width,
         height=height,
         clip_info={"record": number},
     )
 
 
-def _keypoints(example: Mapping[str, Feature], toes: str | None, frames: int, where: str) -> FloatArray:
+def _keypoints(example: Example, frames: int) -> FloatArray:
     """(N, 25, 3) in the file's unit."""
-    xys = _numbers(example, "image/xys", 2 * _BODY * frames, where).reshape(frames, 2, _BODY)
-    flags = _numbers(example, "image/visibilities", _BODY * frames, where).reshape(frames, 1, _BODY)
+    xys = _numbers(example, "image/xys", 2 * _BODY * frames).reshape(frames, 2, _BODY)
+    flags = _numbers(example, "image/visibilities", _BODY * frames).reshape(frames, 1, _BODY)
     parts = [
         np.concatenate([xys, flags], axis=1),
-        _numbers(example, "image/face_pts", 3 * _FACE * frames, where).reshape(frames, 3, _FACE),
+        _numbers(example, "image/face_pts", 3 * _FACE * frames).reshape(frames, 3, _FACE),
         np.zeros((frames, 3, _TOES)),
     ]
+    toes = next((name for name in _TOE_NAMES if name in example), None)
     if toes is not None:
-        parts[2] = _numbers(example, toes, 3 * _TOES * frames, where).reshape(frames, 3, _TOES)
+        parts[2] = _numbers(example, toes, 3 * _TOES * frames).reshape(frames, 3, _TOES)
     return np.concatenate(parts, axis=2).transpose(0, 2, 1).astype(np.float64)
 
 
@@ -125,21 +119,21 @@ def _check_unit(points: FloatArray, normalised: bool, where: str) -> None:
         )
 
 
-def _crop_size(example: Mapping[str, Feature], frames: int, where: str) -> tuple[int | None, int | None]:
+def _crop_size(example: Example, frames: int) -> tuple[int | None, int | None]:
     """Width and height if all crops of the record have one size."""
     if "image/heightwidths" not in example:
         return None, None
-    sizes = _numbers(example, "image/heightwidths", 2 * frames, where).reshape(frames, 2)
+    sizes = _numbers(example, "image/heightwidths", 2 * frames).reshape(frames, 2)
     return (int(sizes[0, 1]), int(sizes[0, 0])) if (sizes == sizes[0]).all() else (None, None)
 
 
-def _numbers(example: Mapping[str, Feature], key: str, count: int, where: str) -> Array:
+def _numbers(example: Example, key: str, count: int) -> Array:
     if key not in example:
-        raise BrokenFile(f"{where}: has no {key}; it is no record of InstaVariety, or damaged")
+        raise BrokenFile(f"{example.where}: has no {key}; it is no record of InstaVariety, or damaged")
     values = example[key]
     if isinstance(values, list) or len(values) != count:
         kind = "byte strings" if isinstance(values, list) else "numbers"
-        raise BrokenFile(f"{where}: {key} has {len(values)} {kind}, expected {count} numbers")
+        raise BrokenFile(f"{example.where}: {key} has {len(values)} {kind}, expected {count} numbers")
     return values
 
 

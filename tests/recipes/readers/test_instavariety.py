@@ -14,7 +14,7 @@ from hpsbench.errors import BrokenFile, UnitError
 from hpsbench.recipes.catalog import get_recipe
 from hpsbench.recipes.sequences import RawSequence, find_sequences, read_sequence
 from hpsbench.recipes.views import view_track
-from hpsbench.safe_io.tfrecord import parse_example, read_record
+from hpsbench.safe_io.tfrecord import Example, read_record
 from hpsbench.types import Track
 
 RAW: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "raw_instavariety.py"))
@@ -118,7 +118,7 @@ class TestShards:
         source = str(tracks[STEM.format(99, 1)].image_source).format(frame_id=7)
         name, _, place = source.partition("#")
         assert (place, name.endswith(RAW["SHARD"].format(99))) == ("1/7", True)
-        encoded = parse_example(read_record(raw / name, 1), ["image/encoded"])["image/encoded"]
+        encoded = Example(read_record(raw / name, 1))["image/encoded"]
         picture = cv2.imdecode(np.frombuffer(encoded[7], np.uint8), cv2.IMREAD_COLOR)
         assert picture is not None
         assert picture.shape == (224, 224, 3)
