@@ -37,6 +37,7 @@ _FLOW = (
     "evaluate",
     "score",
     "compare",
+    "breakdown",
 )
 
 

@@ -11,11 +11,12 @@ from hpsbench.evaluation.frames import FramePlan
 from hpsbench.evaluation.measures import Side, VertexValues
 from hpsbench.evaluation.orientations import slerp_filter
 from hpsbench.evaluation.predicted import Predicted, check_needs, why_absent
+from hpsbench.evaluation.row_cache import RowCache
 from hpsbench.evaluation.rows import StoreRows
-from hpsbench.evaluation.targets import Targets
+from hpsbench.evaluation.targets import Targets, selected
 from hpsbench.geometry.rotations import axis_angle_to_rotmat
 from hpsbench.metrics.motion import FOOT_VERTICES
-from hpsbench.protocols.protocol import Rule
+from hpsbench.protocols.protocol import JointSource, Rule
 from hpsbench.store.reader import ClipStore
 from hpsbench.types import Array, BoolArray, IntArray
 
@@ -23,11 +24,25 @@ from hpsbench.types import Array, BoolArray, IntArray
 _BLOCK = 256
 
 
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What scoring the same predictions under several rules has in common.
+
+    Attributes:
+        target: joints of the ground truth.
+        pred: joints of the predictions, and their mesh errors.
+    """
+
+    target: RowCache
+    pred: RowCache
+
+
 @dataclass(slots=True)
 class Collector:
     """Everything that is kept of predictions and targets until the metrics are taken.
 
     Attributes:
+        shared: joints and mesh errors that were made before, under other rules; None: nothing is shared.
         predicted: (N,) bool, rows that were given a prediction.
         extra: predictions of rows that no window of the protocol predicts.
         absent: metric -> why these predictions cannot support it.
@@ -39,6 +54,7 @@ class Collector:
     rows: StoreRows
     plan: FramePlan
     bodies: Bodies | None
+    shared: Shared | None = None
     targets: Targets = field(init=False)
     predicted: BoolArray = field(init=False)
     extra: int = 0
@@ -101,8 +117,8 @@ class Collector:
         frame: str,
     ) -> None:
         body = self._predicted(places, arrays, joint_set, frame)
-        joints, root = body.joints()
-        true_joints, true_root = self.targets.joints(places)
+        joints, root = self._pred_joints(places, arrays, body)
+        true_joints, true_root = self._target_joints(places)
         self._keep("pred", places, joints=joints, root=root)
         self._keep("target", places, joints=true_joints, root=true_root)
         wanted = {metric.inputs for metric in self.rule.metrics if metric.name not in self.absent}
@@ -115,14 +131,62 @@ class Collector:
             self._keep("pred", places, feet=meshed.placed_vertices()[:, feet])
             self._keep("target", places, feet=self.targets.placed_vertices(places)[:, feet])
         scored = self.plan.scored[places]
-        if not scored.any() or not wanted & {"vertices", "vertices_tpose"}:
+        if not scored.any():
             return
-        meshed = self._predicted(places[scored], _cut(meshes, scored), joint_set, frame)
         roots = tuple(None if value is None else value[scored] for value in (root, true_root))
-        for inputs in ("vertices", "vertices_tpose"):
-            if inputs in wanted:
-                pair = (getattr(meshed, inputs)(), getattr(self.targets, inputs)(places[scored]))
-                self.vertices.add(places[scored], inputs, *pair, (roots[0], roots[1]))
+        for inputs in sorted(wanted & {"vertices", "vertices_tpose"}):
+            own = _cut(meshes, scored)
+            self._compare_meshes(inputs, places[scored], own, joint_set, frame, (roots[0], roots[1]))
+
+    def _pred_joints(
+        self, places: IntArray, arrays: Mapping[str, Array], body: Predicted
+    ) -> tuple[Array, Array | None]:
+        source, shared = self.rule.pred, self.shared
+        if shared is None or self.rule.smooth is not None:
+            return body.joints()
+        key = ("joints", *_placed(source), source.kind, source.source, source.body)
+        points = shared.pred.get(
+            key,
+            self.rows.rows[places],
+            lambda part: self._predicted(
+                places[part], _cut(arrays, part), body.joint_set, body.frame
+            ).points(),
+        )
+        return selected(source, points, body.given)
+
+    def _target_joints(self, places: IntArray) -> tuple[Array, Array | None]:
+        source = self.rule.target
+        if self.shared is None:
+            return self.targets.joints(places)
+        key = ("joints", *_placed(source), source.kind, source.source, source.body)
+        rows = self.rows.rows[places]
+        points = self.shared.target.get(key, rows, lambda part: self.targets.points(places[part]))
+        return selected(source, points, self.targets.given)
+
+    def _compare_meshes(
+        self,
+        inputs: str,
+        places: IntArray,
+        meshes: Mapping[str, Array],
+        joint_set: str | None,
+        frame: str,
+        roots: tuple[Array | None, Array | None],
+    ) -> None:
+        def errors(part: IntArray) -> Array:
+            meshed = self._predicted(places[part], _cut(meshes, part), joint_set, frame)
+            pair = (getattr(meshed, inputs)(), getattr(self.targets, inputs)(places[part]))
+            own = [None if root is None else root[part] for root in roots]
+            return self.vertices.compare(inputs, *pair, (own[0], own[1]))
+
+        if self.shared is None or self.rule.smooth is not None:
+            self.vertices.put(places, inputs, errors(np.arange(len(places))))
+            return
+        metrics = tuple((m.metric, m.align) for m in self.rule.metrics if m.inputs == inputs)
+        target, pred = self.rule.target, self.rule.pred
+        rooted = any(align == "root" for _, align in metrics)
+        meshes_of = (target.mesh, target.dtype, *_placed(target), pred.body, *_placed(pred))
+        key = (inputs, metrics, meshes_of, (target, pred) if rooted else None)
+        self.vertices.put(places, inputs, self.shared.pred.get(key, self.rows.rows[places], errors))
 
     def _predicted(
         self, places: IntArray, arrays: Mapping[str, Array], joint_set: str | None, frame: str
@@ -162,5 +226,10 @@ class Collector:
             kept[name][places] = rows
 
 
-def _cut(arrays: Mapping[str, Array], part: slice | BoolArray) -> dict[str, Array]:
+def _placed(source: JointSource) -> tuple[str, str]:
+    """Where the points of a source lie."""
+    return source.frame, source.transl
+
+
+def _cut(arrays: Mapping[str, Array], part: slice | BoolArray | IntArray) -> dict[str, Array]:
     return {name: values[part] for name, values in arrays.items()}

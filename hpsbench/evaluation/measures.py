@@ -14,7 +14,7 @@ import numpy as np
 from hpsbench import metrics as hb_metrics
 from hpsbench.evaluation.frames import FramePlan
 from hpsbench.geometry.alignment import similarity_align
-from hpsbench.geometry.units import per_frame2_to_si
+from hpsbench.geometry.units import M_TO_MM, per_frame2_to_si
 from hpsbench.metrics.motion import FOOT_VERTICES, WHAM_JITTER_UNIT
 from hpsbench.protocols.protocol import Metric, Rule
 from hpsbench.types import Array, BoolArray, FloatArray, IntArray
@@ -67,7 +67,7 @@ class VertexValues:
     values: dict[str, FloatArray] = field(default_factory=dict)
 
     def add(self, rows: IntArray, inputs: str, pred: Array, target: Array, roots: tuple[Any, Any]) -> None:
-        """Compare the meshes of some rows under every metric that reads them.
+        """Compare the meshes of some rows under every metric that reads them, and keep the errors.
 
         Args:
             rows: (n,) which rows these are.
@@ -76,15 +76,26 @@ class VertexValues:
             target: (n, V, 3) metres.
             roots: (n, 3) of pred and of target, or None twice.
         """
-        for metric in self.rule.metrics:
-            if metric.inputs != inputs:
-                continue
-            known = self.values.setdefault(metric.name, np.full(self.rows, np.nan))
+        self.put(rows, inputs, self.compare(inputs, pred, target, roots))
+
+    def compare(self, inputs: str, pred: Array, target: Array, roots: tuple[Any, Any]) -> FloatArray:
+        """Errors (n, M) of n meshes under the M metrics that read them; arguments as for `add`."""
+        errors = []
+        for metric in self._reading(inputs):
             first, second = pred, target
             if metric.align == "root" and roots[0] is not None:
                 first = pred - np.asarray(roots[0], pred.dtype)[:, None, :]
                 second = target - np.asarray(roots[1], target.dtype)[:, None, :]
-            known[rows] = _numpy(metric.function(first, second))
+            errors.append(_numpy(metric.function(first, second)))
+        return np.stack(errors, axis=1)
+
+    def put(self, rows: IntArray, inputs: str, errors: FloatArray) -> None:
+        """Keep errors (n, M) of some rows, as `compare` gives them."""
+        for metric, column in zip(self._reading(inputs), errors.T, strict=True):
+            self.values.setdefault(metric.name, np.full(self.rows, np.nan))[rows] = column
+
+    def _reading(self, inputs: str) -> list[Metric]:
+        return [metric for metric in self.rule.metrics if metric.inputs == inputs]
 
 
 def measure(
@@ -110,6 +121,36 @@ def measure(
         if metric.metric == "joint_error":
             return _at(plan, hb_metrics.pa_mpjpe(first, second), rows)
     return _at(plan, _frame_function(metric)(first, second), rows)
+
+
+def has_joint_values(metric: Metric) -> bool:
+    """Whether a metric is a mean of distances, one per joint and frame."""
+    return metric.metric == "joint_error" and metric.align in ("root", "procrustes", "none")
+
+
+def joint_values(metric: Metric, plan: FramePlan, pred: Side, target: Side) -> FloatArray:
+    """Distances of the single joints behind a metric's values.
+
+    Args:
+        metric: one for which `has_joint_values` holds.
+        plan: says which rows are scored.
+        pred: joints of all rows.
+        target: joints of all rows.
+
+    Returns:
+        (n, J) float32 millimetres of the n scored rows; their mean over joints is the metric's value. Computed block
+        by block, so that only this array is as long as the data.
+    """
+    rows = np.flatnonzero(plan.scored)
+    joints = target.joints.shape[1] if metric.joints is None else len(metric.joints)
+    found = np.empty((len(rows), joints), np.float32)
+    for start in range(0, len(rows), BLOCK):
+        part = slice(start, start + BLOCK)
+        first, second = _aligned(metric, pred, rows[part]), _aligned(metric, target, rows[part])
+        if metric.align == "procrustes":
+            first = np.asarray(similarity_align(first, second))
+        found[part] = np.linalg.norm(first - second, axis=-1) * M_TO_MM
+    return found
 
 
 def count_degenerate(plan: FramePlan, pred: Side) -> int:

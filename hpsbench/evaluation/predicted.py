@@ -11,7 +11,7 @@ from hpsbench.bodies.joints import JointSet, get_joint_set
 from hpsbench.bodies.smpl import Bodies, BodyModel
 from hpsbench.errors import ProtocolMismatch
 from hpsbench.evaluation.orientations import global_rotations
-from hpsbench.evaluation.targets import root_of
+from hpsbench.evaluation.targets import selected
 from hpsbench.geometry.cameras import camera_to_world
 from hpsbench.geometry.rotations import axis_angle_to_rotmat
 from hpsbench.protocols.protocol import Rule
@@ -89,20 +89,29 @@ class Predicted:
 
     def joints(self) -> tuple[Array, Array | None]:
         """Scored joints (n, J, 3) and root (n, 3), metres."""
+        return selected(self.rule.pred, self.points(), self.given)
+
+    @property
+    def given(self) -> JointSet:
+        """The joint set of `points`."""
+        if kind_of(self.arrays) == "joints":
+            return get_joint_set(str(self.joint_set))
+        source = self.rule.pred
+        if source.source_set is None:
+            raise ProtocolMismatch(f"predicted joints cannot come from the store's field {source.source!r}")
+        return source.source_set
+
+    def points(self) -> Array:
+        """All joints (n, J, 3) of the set that the scored ones come from, float64 metres."""
         source = self.rule.pred
         kind = kind_of(self.arrays)
-        given: JointSet | None = source.source_set
         if kind == "joints":
-            given = get_joint_set(str(self.joint_set))
             points = np.asarray(self.arrays["joints3d"], np.float64)
         elif kind == "vertices":
             points = self._regressed(np.asarray(self.arrays["vertices"]))
         else:
             points = self._by_body(lambda body, pose, betas: body.joints(pose, betas, via=source.source))
-        if given is None:
-            raise ProtocolMismatch(f"predicted joints cannot come from the store's field {source.source!r}")
-        points = self._placed(points.astype(np.float64))
-        return points[:, source.rows(given)], root_of(source, points, given)
+        return self._placed(points.astype(np.float64))
 
     def vertices(self) -> Array:
         """Vertices (n, 6890, 3), root at the model's origin, metres."""

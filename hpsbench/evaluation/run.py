@@ -172,6 +172,7 @@ def score_predictions(
         resolved,
         collector,
         extra=len(predictions) - int(plan.scored.sum()),
+        features=store.features[attrs["features"]] if attrs.get("features") in store.features else None,
         system=attrs.get("system"),
         windowing=str(attrs.get("windowing", "none")),
         condition=attrs.get("condition"),

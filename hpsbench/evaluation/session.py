@@ -1,6 +1,7 @@
 """One system on one store under one protocol: what is read, what is expected, what is written about it."""
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 from hpsbench.bodies.smpl import Bodies
 from hpsbench.errors import ShapeError
 from hpsbench.evaluation.collect import Collector
+from hpsbench.evaluation.frame_context import store_context
 from hpsbench.evaluation.frames import FramePlan, accounting
 from hpsbench.evaluation.inputs import ChosenFeatures, Clip, choose_features, clips, windowing
 from hpsbench.evaluation.provenance import provenance
@@ -19,7 +21,7 @@ from hpsbench.predictions.predictions import TAILS, Predictions, require_all
 from hpsbench.protocols.catalog import get_protocol
 from hpsbench.protocols.protocol import Protocol
 from hpsbench.results.result import Result
-from hpsbench.store.reader import ClipStore
+from hpsbench.store.reader import ClipStore, FeatureSet
 from hpsbench.types import Array, IntArray, Prediction
 
 OnTrack = Callable[[int, int, str], None]
@@ -148,6 +150,7 @@ class Session:
             self.protocol,
             collector,
             extra=collector.extra,
+            features=None if self.chosen is None else self.chosen.features,
             flags=tuple(sorted(self._flags() | collector.flags)),
             provenance=facts,
             **self._about_system(),
@@ -167,8 +170,35 @@ class Session:
         }
 
 
-def finish(protocol: Protocol, collector: Collector, *, extra: int, **about: Any) -> Result:
-    """The result of what a collector holds; `extra` predictions were of frames that are not scored."""
+def finish(
+    protocol: Protocol,
+    collector: Collector,
+    *,
+    extra: int,
+    features: FeatureSet | None = None,
+    **about: Any,
+) -> Result:
+    """The result of what a collector holds.
+
+    Args:
+        protocol: under which it was collected.
+        collector: predictions and targets.
+        extra: how many predictions were of frames that are not scored.
+        features: the feature set behind the predictions, where it is known.
+        about: further fields of `Result`.
+    """
+    store, rows = collector.store, collector.rows
+    scored = scored_of(protocol, collector)
+    scored = replace(
+        scored,
+        accounting={**scored.accounting, "extra_predictions": extra},
+        context=store_context(store, rows, features),
+    )
+    return build_result(scored, synthetic=store.synthetic, partial=rows.partial, **about)
+
+
+def scored_of(protocol: Protocol, collector: Collector) -> Scored:
+    """What a collector holds, as the metrics take it."""
     pred, target = collector.sides()
     rows = collector.rows
     counts = accounting(
@@ -181,7 +211,7 @@ def finish(protocol: Protocol, collector: Collector, *, extra: int, **about: Any
     lost = dict.fromkeys(rows.lost_tracks, f"the view {collector.rule.view} keeps none of its frames")
     tracks = counts["tracks"]
     counts["tracks"] = {**tracks, "in": tracks["in"] + len(lost), "skipped": {**tracks["skipped"], **lost}}
-    scored = Scored(
+    return Scored(
         protocol=protocol,
         rule=collector.rule,
         plan=collector.plan,
@@ -190,10 +220,9 @@ def finish(protocol: Protocol, collector: Collector, *, extra: int, **about: Any
         vertices=collector.vertices,
         sequence=rows.sequence,
         frame_id=rows.frame_id,
-        accounting={**counts, "extra_predictions": extra},
+        accounting=counts,
         absent=collector.absent,
     )
-    return build_result(scored, synthetic=collector.store.synthetic, partial=rows.partial, **about)
 
 
 def _checked(system: System, clip: Clip, prediction: Prediction) -> dict[str, Array]:

@@ -9,8 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpsbench.errors import BadData, MissingPrediction
+from hpsbench.evaluation.frame_context import SPEED, target_speed
 from hpsbench.evaluation.frames import FramePlan
-from hpsbench.evaluation.measures import Side, Values, VertexValues, count_degenerate, measure
+from hpsbench.evaluation.measures import (
+    Side,
+    Values,
+    VertexValues,
+    count_degenerate,
+    has_joint_values,
+    joint_values,
+    measure,
+)
 from hpsbench.evaluation.statistics import bootstrap_interval, group_sums
 from hpsbench.protocols.protocol import Metric, Protocol, Rule
 from hpsbench.results.measured import Measured
@@ -29,6 +38,7 @@ class Scored:
         sequence: (N,) video of each row.
         frame_id: (N,) number of each frame, or its row.
         absent: metric name -> why it cannot be measured.
+        context: column name -> (N,) what else is known of each row (`evaluation.frame_context`).
     """
 
     protocol: Protocol
@@ -41,6 +51,7 @@ class Scored:
     frame_id: IntArray
     accounting: Mapping[str, Any]
     absent: Mapping[str, str] = field(default_factory=dict)
+    context: Mapping[str, Array] = field(default_factory=dict)
 
 
 def build_result(scored: Scored, **about: Any) -> Result:
@@ -82,6 +93,26 @@ def build_result(scored: Scored, **about: Any) -> Result:
     )
 
 
+def plain_means(scored: Scored) -> dict[str, tuple[float, int]]:
+    """Value and n of every metric that has one, as `build_result` gives them; without intervals and tables.
+
+    Raises:
+        MissingPrediction, BadData: see `build_result`.
+    """
+    plan = _finite_plan(scored)
+    sequences = Sequences.of(plan, scored.sequence)
+    found = {}
+    for metric in scored.rule.metrics:
+        if metric.name in scored.absent:
+            continue
+        values = measure(metric, scored.rule, plan, scored.pred, scored.target, scored.vertices)
+        if values.weight.any():
+            by_average = _by_average(values, plan, sequences)
+            value = _reported(metric, by_average, scored.rule.round)
+            found[metric.name] = (value, round(values.weight.sum()))
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Sequences:
     """The videos behind N rows.
@@ -112,24 +143,14 @@ def summarise(
     metric: Metric, values: Values, plan: FramePlan, sequences: Sequences, rounding: float | None
 ) -> Measured:
     """Mean of one metric over frames, tracks and videos, and the interval of the one that the protocol names."""
-    weighted = np.where(values.weight > 0, values.value, 0.0) * values.weight
-    tracks = _means(weighted, values.weight, plan.group, len(plan.names))
-    videos = _means(weighted, values.weight, sequences.row, len(sequences.names))
-    by_average = {
-        "frame": float(weighted.sum() / values.weight.sum()),
-        "track": float(np.nanmean(tracks)),
-        "video": float(np.nanmean(videos)),
-    }
+    by_average = _by_average(values, plan, sequences)
     values_or_nan = np.where(values.weight > 0, values.value, np.nan)
     sums, counts = group_sums(
         values_or_nan, sequences.row, weight=values.weight, track=plan.group, average=metric.average
     )
     found = bootstrap_interval(sums, counts)
-    value = by_average[metric.average]
-    if rounding is not None and metric.unit.startswith("mm"):
-        value = _rounded(value, rounding)
     return Measured(
-        value,
+        _reported(metric, by_average, rounding),
         unit=metric.unit,
         n=round(values.weight.sum()),
         average=metric.average,
@@ -138,6 +159,24 @@ def summarise(
         why_no_interval=found.why_none,
         sequences=found.sequences,
     )
+
+
+def _by_average(values: Values, plan: FramePlan, sequences: Sequences) -> dict[str, float]:
+    """The mean over frames, the mean of the tracks' means, the mean of the videos' means."""
+    weighted = np.where(values.weight > 0, values.value, 0.0) * values.weight
+    tracks = _means(weighted, values.weight, plan.group, len(plan.names))
+    videos = _means(weighted, values.weight, sequences.row, len(sequences.names))
+    return {
+        "frame": float(weighted.sum() / values.weight.sum()),
+        "track": float(np.nanmean(tracks)),
+        "video": float(np.nanmean(videos)),
+    }
+
+
+def _reported(metric: Metric, by_average: Mapping[str, float], rounding: float | None) -> float:
+    """The mean that the protocol names, rounded where it says so."""
+    value = by_average[metric.average]
+    return _rounded(value, rounding) if rounding is not None and metric.unit.startswith("mm") else value
 
 
 def _rounded(value: float, metres: float) -> float:
@@ -200,7 +239,7 @@ def _why_empty(metric: Metric, plan: FramePlan) -> str:
 
 
 def _frame_table(plan: FramePlan, scored: Scored, columns: Mapping[str, Values]) -> "pd.DataFrame":
-    """One row per frame that is scored or has a value."""
+    """One row per frame that is scored or has a value: the metrics, their joints, and what is known of the frame."""
     import pandas as pd
 
     shown = plan.scored.copy()
@@ -217,6 +256,18 @@ def _frame_table(plan: FramePlan, scored: Scored, columns: Mapping[str, Values])
         table[name] = values.value[rows]
         if (values.weight > 1).any():
             table[f"{name}_n"] = values.weight[rows].astype(np.int64)
+    speed = target_speed(plan, scored.target.joints, scored.target.root, np.asarray(scored.frame_id))
+    for name, known in {**scored.context, SPEED: speed}.items():
+        table[name] = known[rows]
+    inside = plan.scored[rows]
+    for metric in scored.rule.metrics:
+        if metric.name in columns and has_joint_values(metric):
+            distances = joint_values(metric, plan, scored.pred, scored.target)
+            names = metric.joint_names or scored.rule.target.joints.names
+            for joint, own in zip(names, distances.T, strict=True):
+                column = np.full(len(rows), np.nan, np.float32)
+                column[inside] = own
+                table[f"{metric.name}.{joint}"] = column
     return pd.DataFrame(table)
 
 

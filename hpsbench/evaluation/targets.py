@@ -36,21 +36,23 @@ class Targets:
 
     def joints(self, places: IntArray) -> tuple[Array, Array | None]:
         """Scored joints (n, J, 3) and root (n, 3) in metres; no root where the protocol takes none off."""
+        return selected(self.rule.target, self.points(places), self.given)
+
+    @property
+    def given(self) -> JointSet | None:
+        """The joint set of `points`."""
+        source = self.rule.target
+        return field_joint_set(self.store, source.source) if source.kind == "field" else source.source_set
+
+    def points(self, places: IntArray) -> Array:
+        """All joints (n, J, 3) of the set that the scored ones come from, float64 metres."""
         source = self.rule.target
         if source.kind == "field":
-            given: JointSet | None = field_joint_set(self.store, source.source)
-            points = np.asarray(self.store.frames[source.source][self.rows.rows[places]], np.float64)
-        else:
-            given = source.source_set
-            points = self._by_body(
-                str(source.body),
-                places,
-                lambda body, pose, betas: body.joints(pose, betas, via=source.source),
-            )
-            points = points.astype(np.float64) + self._shift(places)
-        if source.dtype == "float16":
-            points = points.astype(np.float16).astype(np.float64)
-        return points[:, source.rows(given)], root_of(source, points, given)
+            return np.asarray(self.store.frames[source.source][self.rows.rows[places]], np.float64)
+        points = self._by_body(
+            str(source.body), places, lambda body, pose, betas: body.joints(pose, betas, via=source.source)
+        )
+        return points.astype(np.float64) + self._shift(places)
 
     def vertices(self, places: IntArray) -> Array:
         """Vertices (n, 6890, 3) of the mesh that the protocol compares, root at the model's origin, metres."""
@@ -151,6 +153,13 @@ class Targets:
                 f"{self.store.location}: transl is in {array.attrs['frame']} coordinates, not the world's"
             )
         return np.asarray(array[self.rows.rows[places]], np.float64)[:, None, :]
+
+
+def selected(source: JointSource, points: Array, given: JointSet | None) -> tuple[Array, Array | None]:
+    """Scored joints (n, J, 3) and root (n, 3) out of joints of the set that they come from, in its precision."""
+    if source.dtype == "float16":
+        points = points.astype(np.float16).astype(np.float64)
+    return points[:, source.rows(given)], root_of(source, points, given)
 
 
 def root_of(source: JointSource, points: Array, given: Any) -> Array | None:

@@ -119,6 +119,12 @@ def write_test_store(path: Path, tracks: list[Track], **attributes: Any) -> None
 
 
 @pytest.fixture
+def raw_tracks() -> list[Track]:
+    """The tracks of the small store, to be changed and written again."""
+    return make_tracks()
+
+
+@pytest.fixture
 def store(world: Path) -> ClipStore:
     return open_store(world / "stores" / "3dpw.zarr")
 
