@@ -22,7 +22,7 @@ class StoreRows:
         rows: (N,) rows of the store.
         track, sequence, gender: (N,) names; gender is "" where the store does not say.
         frame_id: (N,) frame numbers.
-        fps: frames per second where all tracks agree, or None.
+        fps: frames per second of the rows that the view keeps, where all tracks agree, or None.
         seen_masks, scored_masks: reason -> (N,) rows that pass.
         rows_in: rows of the chosen splits before the view.
         left_out: reason -> rows that the view left out.
@@ -109,7 +109,7 @@ def select_rows(store: ClipStore, rule: Rule, *, limit: int | None = None) -> St
     rows = every[kept]
     columns = {name: _spread(shown, name)[kept] for name in ("track", "sequence", "gender")}
     partial = limit is not None or store.attrs.get("limit") is not None
-    fps = _common_fps(shown)
+    fps = _view_fps(store, rule, _common_fps(shown))
     if rule.fps is not None and fps is not None and rule.fps != fps:
         raise ProtocolMismatch(
             f"{store.location} has {fps:g} frames per second, the protocol scores {rule.fps:g}"
@@ -172,6 +172,17 @@ def _common_fps(tracks: list[TrackRows]) -> float | None:
     rates = {float(track.clips["fps"].iloc[0]) for track in tracks}
     rate = rates.pop() if len(rates) == 1 else np.nan
     return None if np.isnan(rate) else rate
+
+
+def _view_fps(store: ClipStore, rule: Rule, fps: float | None) -> float | None:
+    """The rate at which a view keeps frames of tracks of one rate; None if it differs from split to split."""
+    thin = store.views[rule.view].attrs.get("thin")
+    if fps is None or not thin:
+        return fps
+    thinned = {split for split in rule.splits if not thin["splits"] or split in thin["splits"]}
+    if thinned and thinned != set(rule.splits):
+        return None
+    return fps / int(thin["every"]) if thinned else fps
 
 
 def _left_out(store: ClipStore, rule: Rule, dropped: int, *, whole: bool) -> dict[str, int]:

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 
 from hpsbench.errors import ResumeMismatch
+from hpsbench.evaluation.rows import select_rows
+from hpsbench.evaluation.targets import Targets
 from hpsbench.pipeline.prepare import prepare
 from hpsbench.pipeline.verify import verify
+from hpsbench.protocols.catalog import get_protocol
 from hpsbench.store.reader import open_store
 
 RAW: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[2] / "recipes" / "raw_h36m.py"))
@@ -98,3 +101,37 @@ def test_another_calibration_is_another_dataset(tmp_path: Path, raw_files: dict[
     assert (origin.kind, "raw files" in origin.text) == ("origin", True)
     with pytest.raises(ResumeMismatch, match="raw files"):
         prepare("h36m", tmp_path)
+
+
+def test_protocols_score_the_rows_rate_and_joints_that_they_name(
+    tmp_path: Path, raw_files: dict[str, Any]
+) -> None:
+    """From official files of 32 joints to 14 scored ones, in the order and about the root of each protocol."""
+    raw = tmp_path / "raw" / "h36m"
+    RAW["write_official"](raw)
+    raw_files["mark_synthetic"](raw, "h36m")
+    prepare("h36m", tmp_path)
+    store = open_store(tmp_path / "stores" / "h36m.zarr")
+    limbs = [3, 2, 1, 6, 7, 8, 27, 26, 25, 17, 18, 19, 13, 15]
+    for name, setting, fps, roots in (
+        ("tcmr", "h36m", 25.0, [1, 6]),
+        ("mpsnet", "h36m-front", 25.0, [1, 6]),
+        ("vibe", "h36m", 25.0, [1, 6]),
+        ("spin", "h36m-p1", 10.0, [0]),
+        ("hmmr", "h36m", 25.0, [1, 6]),
+    ):
+        rule = get_protocol(name).rule(setting)
+        chosen = select_rows(store, rule)
+        assert chosen.fps == fps
+        if name == "mpsnet":
+            assert {store.clips["camera"][store.clips["track"] == t].iloc[0] for t in chosen.track} == {
+                "60457274"
+            }
+        mine = np.flatnonzero(chosen.track == "S9_Directions.60457274_0")
+        frames = chosen.frame_id[mine]
+        if name != "spin":
+            assert frames.tolist() == list(range(1, 23, 2))
+        joints, root = Targets(store, rule, chosen, None).joints(mine)
+        truth = RAW["to_camera"](RAW["world"](9, 2, 2, 24), 9, 3)[frames - 1] / 1000
+        np.testing.assert_allclose(joints, truth[:, limbs], atol=1e-5)
+        np.testing.assert_allclose(root, truth[:, roots].mean(axis=1), atol=1e-5)
