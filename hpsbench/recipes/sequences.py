@@ -4,6 +4,7 @@ import fnmatch
 import importlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
@@ -189,8 +190,12 @@ def _reader_function(recipe: Recipe, name: str) -> Callable[[RawSequence], Any]:
 
 def list_readers() -> list[str]:
     """Names of the readers that come with hpsbench."""
-    folder = Path(__file__).parent / "readers"
-    return sorted(path.stem for path in folder.glob("[!_]*.py"))
+    return list(_readers())
+
+
+@cache
+def _readers() -> tuple[str, ...]:
+    return tuple(sorted(path.stem for path in (Path(__file__).parent / "readers").glob("[!_]*.py")))
 
 
 def _load(module: str, function: str, recipe: Recipe) -> Callable[[RawSequence], Any]:

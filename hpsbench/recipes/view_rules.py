@@ -3,6 +3,7 @@
 A code base that needs another rule gets one more named value here and one reading of it in `recipes/views.py`.
 """
 
+from functools import cached_property
 from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -167,6 +168,11 @@ class ViewRule(_Strict):
     thin: Thin | None = None
     min_frames: int = 0
     note: str = ""
+
+    @cached_property
+    def selection(self) -> str:
+        """What decides about frames and boxes, as text: equal for views that differ in their crops alone."""
+        return self.model_dump_json(exclude={"source", "note", "crop_scale"})
 
     @model_validator(mode="after")
     def _boxes_are_for_crops(self) -> "ViewRule":

@@ -65,7 +65,11 @@ def view_all(track: Track, recipe: Recipe) -> dict[str, TrackView]:
         BadData: as for `view_track`.
     """
     memo: dict[str, Any] = {}
-    return {name: view_track(track, rule, recipe, memo) for name, rule in recipe.views.items()}
+    found: dict[str, TrackView] = {}
+    for rule in recipe.views.values():
+        if rule.selection not in found:
+            found[rule.selection] = view_track(track, rule, recipe, memo)
+    return {name: found[rule.selection] for name, rule in recipe.views.items()}
 
 
 def view_track(track: Track, rule: ViewRule, recipe: Recipe, memo: dict[str, Any] | None = None) -> TrackView:

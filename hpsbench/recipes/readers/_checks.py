@@ -34,7 +34,7 @@ def check_finite(values: FloatArray, key: str, raw: RawSequence) -> None:
     Raises:
         BrokenFile: with the number of rows and the first of them.
     """
-    bad = ~np.isfinite(values).reshape(len(values), -1).all(axis=1)
+    bad = ~np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
     if bad.any():
         raise BrokenFile(
             f"{raw.path}: {key} is not finite in {int(bad.sum())} of {len(values)} rows, first in row "

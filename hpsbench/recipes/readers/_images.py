@@ -1,5 +1,6 @@
 """Where the images of a sequence lie: in one of several layouts, as files or in a video, complete or not."""
 
+import os
 import re
 from collections.abc import Sequence
 from functools import lru_cache
@@ -69,10 +70,12 @@ def _in_folder(root: Path, layout: str) -> IntArray | None:
     path = root / folder
     if not path.is_dir():
         return None
+    with os.scandir(path) as entries:
+        names = [entry.name for entry in entries]
     found = []
-    for entry in path.iterdir():
-        digits = entry.name[len(before) : len(entry.name) - len(after)]
-        if digits.isascii() and digits.isdigit() and entry.name == name.format(frame_id=int(digits)):
+    for held in names:
+        digits = held[len(before) : len(held) - len(after)]
+        if digits.isascii() and digits.isdigit() and held == name.format(frame_id=int(digits)):
             found.append(int(digits))
     return np.sort(np.array(found)) if found else None
 

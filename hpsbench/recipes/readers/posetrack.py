@@ -75,17 +75,18 @@ def _video(document: Mapping[str, Any], raw: RawSequence) -> _Video:
     images = document["images"]
     if not images or not document.get("annotations"):
         raise SequenceSkipped("no-annotations", f"{raw.name}: nobody is annotated")
-    names = [PurePosixPath(image["file_name"]) for image in images]
-    first = names[0]
-    alike = all(
-        (name.parent, len(name.stem), name.suffix) == (first.parent, len(first.stem), first.suffix)
-        for name in names
-    )
-    if not alike or not all(name.stem.isascii() and name.stem.isdigit() for name in names):
+    names = [str(image["file_name"]).rpartition("/")[::2] for image in images]
+    numbers = [name.partition(".")[0] for _, name in names]
+    first = PurePosixPath(*names[0])
+    layouts = {
+        (folder, len(number), name[len(number) :])
+        for (folder, name), number in zip(names, numbers, strict=True)
+    }
+    if len(layouts) > 1 or not all(number.isascii() and number.isdigit() for number in numbers):
         raise BrokenFile(f"{raw.path}: the images should be numbers in one folder, found {first} and others")
     if first.is_absolute() or ".." in first.parts:
         raise BrokenFile(f"{raw.path}: image {first} lies outside the dataset")
-    frames = {image["id"]: int(name.stem) for image, name in zip(images, names, strict=True)}
+    frames = {image["id"]: int(number) for image, number in zip(images, numbers, strict=True)}
     if len(set(frames.values())) != len(images):
         raise BrokenFile(f"{raw.path}: an image or its id is listed twice")
     sizes = {(image.get("width"), image.get("height")) for image in images}
@@ -142,31 +143,30 @@ def _joints(document: Mapping[str, Any], raw: RawSequence) -> list[int]:
 
 
 def _keypoints(annotations: list[Mapping[str, Any]], joints: list[int], raw: RawSequence) -> FloatArray:
+    missing = [0] * (3 * len(joints))
+    values = [annotation.get("keypoints") or missing for annotation in annotations]
+    given = _table(values, len(missing), "keypoints", annotations, raw)
     points = np.zeros((len(annotations), len(get_joint_set(_JOINTS)), 3))
-    for row, annotation in enumerate(annotations):
-        values = annotation.get("keypoints") or [0] * (3 * len(joints))
-        if len(values) != 3 * len(joints):
-            raise BrokenFile(
-                f"{raw.path}: annotation {annotation.get('id')} has {len(values)} numbers as keypoints, expected "
-                f"{3 * len(joints)}"
-            )
-        points[row, joints] = np.asarray(values, dtype=np.float64).reshape(-1, 3)
+    points[:, joints] = given.reshape(len(annotations), -1, 3)
     check_finite(points, "keypoints", raw)
     return points
 
 
 def _boxes(annotations: list[Mapping[str, Any]], raw: RawSequence) -> FloatArray:
-    boxes = np.full((len(annotations), 4), np.nan)
-    for row, annotation in enumerate(annotations):
-        given = annotation.get("bbox")
-        if not given:
-            continue
-        if len(given) != 4:
-            raise BrokenFile(
-                f"{raw.path}: annotation {annotation.get('id')} has a bbox of {len(given)} numbers, expected 4"
-            )
-        boxes[row] = given
-    known = ~np.isnan(boxes).all(axis=1)
-    check_finite(boxes[known], "bbox", raw)
+    missing = [np.nan] * 4
+    boxes = _table([a.get("bbox") or missing for a in annotations], 4, "bbox", annotations, raw)
+    check_finite(boxes[~np.isnan(boxes).all(axis=1)], "bbox", raw)
     boxes[:, 2:] += boxes[:, :2]
     return boxes
+
+
+def _table(
+    values: list[Any], width: int, key: str, annotations: list[Mapping[str, Any]], raw: RawSequence
+) -> FloatArray:
+    """One row of numbers per annotation."""
+    for row, annotation in zip(values, annotations, strict=True):
+        if len(row) != width:
+            raise BrokenFile(
+                f"{raw.path}: annotation {annotation.get('id')} has {len(row)} numbers as {key}, expected {width}"
+            )
+    return np.array(values, dtype=np.float64)

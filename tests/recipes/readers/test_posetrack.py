@@ -118,6 +118,13 @@ def test_boxes_become_corners_and_missing_ones_stay_missing(tracks: dict[str, Tr
     assert np.isfinite(np.delete(boxes, 9, axis=0)).all()
 
 
+def test_a_person_may_have_no_box_at_all(edited: Callable[..., list[Track]]) -> None:
+    track = edited(lambda document: [entry.pop("bbox", None) for entry in document["annotations"]])[0]
+    assert np.isnan(track.fields["bbox_xyxy"]).all()
+    assert kept(track) == []
+    assert kept(track, "all") == list(range(8))
+
+
 class TestViews:
     def test_a_person_needs_eight_usable_frames(self, tracks: dict[str, Track]) -> None:
         assert kept(person(tracks, 0)) == list(range(8))
@@ -217,7 +224,7 @@ class TestDamagedFiles:
             ),
             (lambda d: d["images"].append(d["images"][0]), "an image or its id is listed twice"),
             (lambda d: d["annotations"][3]["keypoints"].pop(), "has 50 numbers as keypoints, expected 51"),
-            (lambda d: d["annotations"][3]["bbox"].pop(), "bbox of 3 numbers, expected 4"),
+            (lambda d: d["annotations"][3]["bbox"].pop(), "has 3 numbers as bbox, expected 4"),
             (
                 lambda d: d["annotations"][3]["keypoints"].__setitem__(0, float("nan")),
                 "keypoints is not finite",
