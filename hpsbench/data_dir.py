@@ -15,4 +15,6 @@ def data_dir(name: str) -> Path:
     for folder in (shipped, checkout):
         if folder.is_dir():
             return folder
-    raise FileNotFoundError(f"no {name!r} folder: looked at {shipped} and {checkout}; is hpsbench installed whole?")
+    raise FileNotFoundError(
+        f"no {name!r} folder: looked at {shipped} and {checkout}; is hpsbench installed whole?"
+    )

@@ -26,7 +26,8 @@ def joints3d_loss(pred: Tensor, target: Tensor, has: Tensor, root: Sequence[int]
     """Squared 3D distance after both sides have lost the mean of their root joints; no confidence.
 
     Args:
-        pred, target: (N, J, 3) metres, the same joint set.
+        pred: (N, J, 3) metres.
+        target: the same joint set.
         has: (N,) bool, frames with 3D annotation. Without any such frame the loss is 0.
         root: indices of the joints whose mean is the root (VIBE: both hips of the LSP set).
 

@@ -10,7 +10,8 @@ def pose_loss(pred: Tensor, target: Tensor, has: Tensor) -> Tensor:
     """Mean squared difference of rotation matrices over the frames that have SMPL parameters.
 
     Args:
-        pred, target: (N, 24, 3, 3) rotation matrices.
+        pred: (N, 24, 3, 3) rotation matrices.
+        target: the same.
         has: (N,) bool. Without any such frame the loss is 0.
 
     Returns:
@@ -28,4 +29,3 @@ def _mean_square(pred: Tensor, target: Tensor, has: Tensor) -> Tensor:
     weight = has.to(pred.dtype).reshape(-1, *[1] * (pred.ndim - 1))
     per_frame = pred[0].numel()
     return (weight * (pred - target) ** 2).sum() / (weight.sum() * per_frame).clamp_min(1.0)
-

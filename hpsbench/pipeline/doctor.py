@@ -9,7 +9,6 @@ import os
 import platform
 import re
 import shutil
-import sys
 from pathlib import Path
 from typing import TypedDict
 
@@ -46,8 +45,6 @@ def _finding(what: str, state: str, found: str, advice: str = "") -> Finding:
 
 def _python() -> Finding:
     found = f"{platform.python_version()} on {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
-    if sys.version_info < (3, 11):
-        return _finding("python", "fails", found, "install Python 3.11 or newer")
     return _finding("python", "ok", found)
 
 
@@ -57,7 +54,11 @@ def _libraries() -> list[Finding]:
     try:
         needs = importlib.metadata.requires("hpsbench") or []
     except importlib.metadata.PackageNotFoundError:
-        return [_finding("libraries", "fails", "hpsbench is not installed", "run 'pip install -e .' in the checkout")]
+        return [
+            _finding(
+                "libraries", "fails", "hpsbench is not installed", "run 'pip install -e .' in the checkout"
+            )
+        ]
     missing, present = [], []
     for need in needs:
         if "extra ==" in need:
@@ -68,7 +69,11 @@ def _libraries() -> list[Finding]:
         except importlib.metadata.PackageNotFoundError:
             missing.append(name)
     if missing:
-        findings.append(_finding("libraries", "fails", f"missing: {', '.join(missing)}", "pip install " + " ".join(missing)))
+        findings.append(
+            _finding(
+                "libraries", "fails", f"missing: {', '.join(missing)}", "pip install " + " ".join(missing)
+            )
+        )
     findings.append(_finding("libraries", "ok", ", ".join(present)))
     return findings
 
@@ -78,7 +83,9 @@ def _facts() -> Finding:
         folder = data_dir("recipes")
     except FileNotFoundError as problem:
         return _finding("recipes", "fails", str(problem), "reinstall hpsbench")
-    counts = {kind.name: len(list(kind.glob("[!_]*.toml"))) for kind in sorted(folder.iterdir()) if kind.is_dir()}
+    counts = {
+        kind.name: len(list(kind.glob("[!_]*.toml"))) for kind in sorted(folder.iterdir()) if kind.is_dir()
+    }
     return _finding("recipes", "ok", ", ".join(f"{n} {kind}" for kind, n in counts.items()))
 
 
@@ -106,7 +113,11 @@ def _root(root: Path) -> Finding:
 def _bodies(root: Path) -> Finding:
     folder = root / "body_models"
     found = [kind for kind in ("smpl", "synthetic") if any((folder / kind).glob("SMPL_NEUTRAL.*"))]
-    advice = "" if "smpl" in found else "SMPL: register at smpl.is.tue.mpg.de, put SMPL_NEUTRAL.pkl into body_models/smpl"
+    advice = (
+        ""
+        if "smpl" in found
+        else "SMPL: register at smpl.is.tue.mpg.de, put SMPL_NEUTRAL.pkl into body_models/smpl"
+    )
     return _finding("body models", "ok" if found else "absent", ", ".join(found) or "none", advice)
 
 

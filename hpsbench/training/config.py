@@ -115,7 +115,11 @@ def training_document(name: str, extra: Path | None = None) -> dict[str, Any]:
 
 
 def get_training_recipe(
-    name: str, *, sets: Iterable[str] = (), overrides: Mapping[str, Any] | None = None, extra: Path | None = None
+    name: str,
+    *,
+    sets: Iterable[str] = (),
+    overrides: Mapping[str, Any] | None = None,
+    extra: Path | None = None,
 ) -> TrainingRecipe:
     """Read a recipe; then apply `overrides` (dotted keys) and `sets` (`key=value` texts as typed on the command line).
 

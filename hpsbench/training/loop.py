@@ -244,7 +244,9 @@ class _Run:
         self.model, self.optimiser = self.fabric.setup(self.system, optimiser)
         self.model.mark_forward_method("forward_train")
         self.bodies = bodies.to(self.fabric.device)
-        self.protocol = on_split(get_protocol(recipe.validation.protocol), store.dataset, recipe.validation.split)
+        self.protocol = on_split(
+            get_protocol(recipe.validation.protocol), store.dataset, recipe.validation.split
+        )
         self.state = TrainingState()
         self.total = min(schedule.epochs * schedule.iterations_per_epoch, recipe.max_steps or math.inf)
 
@@ -308,7 +310,6 @@ class _Run:
         return {key: float(value.detach()) for key, value in terms.items()}
 
     def _validate(self, parts: dict[str, float]) -> None:
-        recipe = self.recipe
         self.model.eval()
         result = evaluate(self.system, self.protocol, self.store, root=self.root, features=self.features)
         summary = {name: float(value) for name, value in result.summary.items()}

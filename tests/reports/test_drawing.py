@@ -31,8 +31,12 @@ def test_near_faces_hide_far_ones() -> None:
     both = np.concatenate([SQUARE, near])
     faces = np.concatenate([FACES + 4, FACES])
     tilted = both.copy()
-    drawn = draw_mesh(np.zeros((64, 64, 3), np.uint8), pixels(tilted), tilted, faces, (255, 255, 255), opacity=1.0)
-    alone = draw_mesh(np.zeros((64, 64, 3), np.uint8), pixels(near), near, FACES, (255, 255, 255), opacity=1.0)
+    drawn = draw_mesh(
+        np.zeros((64, 64, 3), np.uint8), pixels(tilted), tilted, faces, (255, 255, 255), opacity=1.0
+    )
+    alone = draw_mesh(
+        np.zeros((64, 64, 3), np.uint8), pixels(near), near, FACES, (255, 255, 255), opacity=1.0
+    )
     inside = alone.any(axis=2)
     np.testing.assert_array_equal(drawn[inside], alone[inside])
 
