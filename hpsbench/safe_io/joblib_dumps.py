@@ -226,3 +226,21 @@ class _JoblibUnpickler(AllowListUnpickler):
             return _take(self.file, shape, dtype, order)
         self.file.skip(stored.nbytes)
         return stored
+
+
+def unpack_joblib(path: Path, target: Path, *, max_bytes: int = 32 * MAX_BYTES) -> None:
+    """Write a compressed dump again without its compression, so that its arrays can be read in slices at once.
+
+    Raises:
+        BrokenFile: damaged, or it unpacks to more than `max_bytes`.
+        MissingData: no such file.
+    """
+    file_size(path, max_bytes)
+    written = 0
+    with broken_if_unreadable(path, "joblib dump"), path.open("rb") as raw, target.open("wb") as copy:
+        file, _ = _unpacked(raw, path)
+        while block := file.read(MIB):
+            written += len(block)
+            if written > max_bytes:
+                raise BrokenFile(f"{path}: unpacks to more than {max_bytes / MIB:,.0f} MiB")
+            copy.write(block)

@@ -1,0 +1,76 @@
+"""What processed files of a dataset are called and what their columns mean: `recipes/imports/processed.toml`."""
+
+import re
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+
+from hpsbench.bodies.joints import get_joint_set
+from hpsbench.data_dir import data_dir
+from hpsbench.errors import BrokenFile, UnknownName, UsageError
+
+
+def _pattern(value: str) -> str:
+    re.compile(value)
+    return value
+
+
+def _joint_set(value: str) -> str:
+    return get_joint_set(value).id
+
+
+Pattern = Annotated[str, AfterValidator(_pattern)]
+JointSetId = Annotated[str, AfterValidator(_joint_set)]
+
+
+class ProcessedFacts(BaseModel):
+    """One dataset's entry; the fields are explained at the head of the TOML file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    file: str
+    splits: dict[str, str]
+    track: Pattern
+    images: Pattern = "[^/]+/[^/]+"
+    number: Literal["number", "stem", "none"] = "number"
+    offset: int = 0
+    keypoints: list[JointSetId] = []
+    joints: dict[str, JointSetId] = {}
+    joints_field: dict[str, str] = {}
+    joints_note: str = ""
+    smpl: Literal["separate", "theta", "none"] = "none"
+    valid: str | None = None
+    fps: float | None = None
+
+    def split_of(self, file: Path) -> str | None:
+        """The split that a file's name tells, by its words; None where it tells none."""
+        words = re.split(r"[^a-z0-9]+", file.name.lower())
+        return next((self.splits[word] for word in words if word in self.splits), None)
+
+
+def processed_facts(dataset: str) -> ProcessedFacts:
+    """The facts about a dataset's processed files.
+
+    Raises:
+        UnknownName: there are none of this dataset.
+        BrokenFile, UsageError: the TOML file is wrong.
+    """
+    facts = _all()
+    if dataset not in facts:
+        raise UnknownName("dataset with processed files", dataset, facts)
+    return facts[dataset]
+
+
+@cache
+def _all() -> dict[str, ProcessedFacts]:
+    path = data_dir("recipes") / "imports" / "processed.toml"
+    try:
+        content: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        return {key: ProcessedFacts(**entry) for key, entry in content["datasets"].items()}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError) as error:
+        raise BrokenFile(f"{path}: not the TOML file of processed files ({error})") from error
+    except (ValidationError, UnknownName) as error:
+        raise UsageError(f"{path}: {error}") from error
