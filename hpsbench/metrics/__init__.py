@@ -19,6 +19,7 @@ values that are not finite are errors. float32 input is computed in float64 wher
 from hpsbench.metrics.joints import auc, joint_error, mpjpe, pa_degenerate, pa_mpjpe, pck
 from hpsbench.metrics.motion import accel_err, accel_pred, all_three, foot_contacts, foot_sliding, jitter
 from hpsbench.metrics.rotations import mpjae, procrustes_rotation
+from hpsbench.metrics.standard import standard_errors
 from hpsbench.metrics.trajectory import path_length, rte, w_mpjpe, wa_mpjpe
 from hpsbench.metrics.vertices import pve
 
@@ -42,4 +43,5 @@ __all__ = [
     "pa_degenerate",
     "path_length",
     "procrustes_rotation",
+    "standard_errors",
 ]

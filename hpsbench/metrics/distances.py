@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
-from hpsbench.geometry.procrustes import is_on_cpu, to_columns, work_dtype
+from hpsbench.geometry.procrustes import center, is_on_cpu, solve, to_columns, work_dtype
 from hpsbench.geometry.units import M_TO_MM
 
-# Points per block: 1,024 frames of 14 joints. A GPU takes many more, because a launch costs more than the memory.
-_BLOCK_CPU = 14 * 1024
+# Points per block: 1,536 frames of 14 joints. A GPU takes many more, because a launch costs more than the memory.
+_BLOCK_CPU = 14 * 1536
 _BLOCK_GPU = 1024 * 6890
 # Meshes worth a second thread.
 _MESHES_PER_THREAD = 64
@@ -51,6 +51,13 @@ def without_root(columns: Any, root: Sequence[int] = ()) -> Any:
         for i in root[1:]:
             offset += columns[:, i, :] / len(root)
         columns -= offset[:, None, :]
+    return columns
+
+
+def column_differences(columns: Any, order: int) -> Any:
+    """Differences of neighbouring frames, `order` times: (3, J, T) -> (3, J, max(T - order, 0))."""
+    for _ in range(order):
+        columns = columns[..., 1:] - columns[..., :-1]
     return columns
 
 
@@ -89,6 +96,32 @@ def mean_joint_distance(pred: Any, target: Any, root: Sequence[int] = ()) -> Any
         moved = column_difference(pred[block, ...], target[block, ...], root)
         parts.append(mean_length(moved) * M_TO_MM)
     return joined(parts)
+
+
+def aligned_mean_distance(pred: Any, target: Any) -> Any:
+    """Mean distance after the best similarity of each frame.
+
+    Args:
+        pred: (3, J, T) columns, metres; are centred in place.
+        target: (3, J, T) columns, metres; are centred in place.
+
+    Returns:
+        (T,) millimetres.
+    """
+    p, p_mean = center(pred)
+    t, _ = center(target)
+    fit = solve(p, p_mean, t)
+    moved = fit.scale * fit.rotation
+    squares: Any = 0.0
+    for i in range(3):
+        error = moved[i, 0, :] * p[0, ...]
+        error += moved[i, 1, :] * p[1, ...]
+        error += moved[i, 2, :] * p[2, ...]
+        error -= t[i, ...]
+        error *= error
+        squares = error if i == 0 else squares + error
+    xp = array_namespace(squares)
+    return xp.sum(xp.sqrt(squares), axis=0) * (M_TO_MM / p.shape[1])
 
 
 def mean_vertex_distance(pred: Any, target: Any) -> Any:

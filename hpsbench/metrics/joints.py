@@ -8,12 +8,9 @@ import itertools
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from array_api_compat import array_namespace
-
 from hpsbench.errors import UsageError
 from hpsbench.geometry.alignment import checked_root
-from hpsbench.geometry.procrustes import center, is_one_point, solve, to_columns
-from hpsbench.geometry.units import M_TO_MM
+from hpsbench.geometry.procrustes import is_one_point, to_columns
 from hpsbench.metrics.checks import (
     BODY_LIMIT,
     FREE_SCALE_LIMIT,
@@ -25,7 +22,13 @@ from hpsbench.metrics.checks import (
     check_shape,
     quiet,
 )
-from hpsbench.metrics.distances import blocks, joined, joint_distances, mean_joint_distance
+from hpsbench.metrics.distances import (
+    aligned_mean_distance,
+    blocks,
+    joined,
+    joint_distances,
+    mean_joint_distance,
+)
 
 Comparison = Literal["<", "<="]
 
@@ -98,7 +101,10 @@ def pa_mpjpe(pred: Joints, target: Joints) -> FrameValues:
         ShapeError, UnitError, BadData: the input is not of that kind.
     """
     _check(pred, target, limit=FREE_SCALE_LIMIT)
-    parts = [_aligned_distance(pred[block, ...], target[block, ...]) for block in blocks(pred)]
+    parts = [
+        aligned_mean_distance(to_columns(pred[block, ...]), to_columns(target[block, ...]))
+        for block in blocks(pred)
+    ]
     return check_finite(joined(parts), pred, target)
 
 
@@ -169,24 +175,6 @@ def auc(
     first = xp.searchsorted(grid, xp.reshape(distance, (-1,)), side="right" if compare == "<" else "left")
     credit = xp.asarray(_credits(limits, kind), dtype=distance.dtype, device=distance.device)
     return xp.mean(xp.reshape(credit[first], distance.shape), axis=-1) * 100
-
-
-def _aligned_distance(pred: Joints, target: Joints) -> FrameValues:
-    """`pa_mpjpe` of one block of frames, without checks."""
-    p, p_mean = center(to_columns(pred))
-    t, _ = center(to_columns(target))
-    fit = solve(p, p_mean, t)
-    moved = fit.scale * fit.rotation
-    squares: Any = 0.0
-    for i in range(3):
-        error = moved[i, 0, :] * p[0, ...]
-        error += moved[i, 1, :] * p[1, ...]
-        error += moved[i, 2, :] * p[2, ...]
-        error -= t[i, ...]
-        error *= error
-        squares = error if i == 0 else squares + error
-    xp = array_namespace(squares)
-    return xp.sum(xp.sqrt(squares), axis=0) * (M_TO_MM / pred.shape[1])
 
 
 def _credits(limits: list[float], kind: str) -> list[float]:

@@ -20,7 +20,15 @@ from hpsbench.metrics.checks import (
     check_shape,
     quiet,
 )
-from hpsbench.metrics.distances import blocks, column_difference, joined, lengths, mean_length, without_root
+from hpsbench.metrics.distances import (
+    blocks,
+    column_difference,
+    column_differences,
+    joined,
+    lengths,
+    mean_length,
+    without_root,
+)
 
 # SMPL vertices of the left and right toe and heel that WHAM watches.
 FOOT_VERTICES = (3216, 3387, 6617, 6787)
@@ -54,7 +62,7 @@ def accel_err(pred: Joints, target: Joints, *, root: Sequence[int] = ()) -> Fram
     parts = []
     for block in blocks(pred, overlap=2):
         columns = column_difference(pred[block, ...], target[block, ...], chosen)
-        parts.append(mean_length(_column_differences(columns, 2)) * M_TO_MM)
+        parts.append(mean_length(column_differences(columns, 2)) * M_TO_MM)
     return check_finite(joined(parts), pred, target)
 
 
@@ -150,15 +158,8 @@ def _mean_difference(pred: Joints, order: int, root: Sequence[int] = ()) -> Fram
     parts = []
     for block in blocks(pred, overlap=order):
         columns = without_root(to_columns(pred[block, ...]), chosen)
-        parts.append(mean_length(_column_differences(columns, order)))
+        parts.append(mean_length(column_differences(columns, order)))
     return check_finite(joined(parts), pred)
-
-
-def _column_differences(columns: Any, order: int) -> Any:
-    """Differences of neighbouring frames, `order` times: (3, J, T) -> (3, J, max(T - order, 0))."""
-    for _ in range(order):
-        columns = columns[..., 1:] - columns[..., :-1]
-    return columns
 
 
 def _foot_steps(vertices: Vertices, name: str) -> Any:
