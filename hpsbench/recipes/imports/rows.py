@@ -199,9 +199,9 @@ def _judge(boxes: FloatArray) -> tuple[BoolArray, BoolArray]:
     """Which rows are boxes, and which are the rows of zeros that were put before a track (150 / 0 is their size)."""
     finite = np.isfinite(boxes)
     sized = np.where(finite, boxes, 0)[:, 2:] > 0
-    fine: BoolArray = np.concatenate([finite, sized], axis=1).all(axis=1)
+    fine: BoolArray = np.asarray(np.concatenate([finite, sized], axis=1).all(axis=1))
     zero = boxes[:, :2] == 0
-    shifts: BoolArray = np.concatenate([zero, ~finite[:, 2:]], axis=1).all(axis=1)
+    shifts: BoolArray = np.asarray(np.concatenate([zero, ~finite[:, 2:]], axis=1).all(axis=1))
     return fine, shifts
 
 

@@ -1,0 +1,346 @@
+"""`export`: a view of a clip store, written as a file that circulates; for people with code that reads those.
+
+`vibe-db`: the joblib dumps of VIBE, TCMR and MPS-Net (`*_db.pt`), one row per kept frame, written in blocks of rows.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import hpsbench
+from hpsbench.bodies.joints import convert_indices
+from hpsbench.errors import MissingData, UnknownName, UsageError
+from hpsbench.pipeline.imported_marks import ORIGIN_FORMAT, origin_file
+from hpsbench.pipeline.work import Progress, silent, whole_file
+from hpsbench.recipes.imports.facts import ProcessedFacts, processed_facts
+from hpsbench.safe_io.joblib_writing import Rows, write_joblib
+from hpsbench.store.reader import ClipStore, open_store
+from hpsbench.types import Array, IntArray
+
+FORMATS = ("vibe-db",)
+_ROWS_AT_ONCE = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportSummary:
+    """What `export` wrote, or with `dry_run` would write.
+
+    Attributes:
+        store: folder of the clip store.
+        file: written.
+        format: `vibe-db`.
+        split, view: of the store.
+        features: name of the feature set, or None.
+        synthetic: whether the data is; the note beside the file says so too.
+        rows, tracks: how many.
+        keys: of the file -> shape.
+        size: bytes of the arrays.
+        notes: what the file lacks, and why.
+        dry_run: nothing was written.
+        seconds: it took.
+    """
+
+    store: str
+    file: str
+    format: str
+    split: str
+    view: str
+    features: str | None
+    synthetic: bool
+    rows: int
+    tracks: int
+    keys: Mapping[str, Sequence[int]]
+    size: int
+    notes: Sequence[str]
+    dry_run: bool
+    seconds: float
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def export_store(
+    store: ClipStore | str | Path,
+    *,
+    format: str = "vibe-db",
+    split: str | None = None,
+    view: str | None = None,
+    features: str | None = None,
+    out: str | Path | None = None,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> ExportSummary:
+    """Write the frames that a view keeps of one split, in the keys and the order of VIBE's and TCMR's files.
+
+    A note beside the file (`<file>.origin.json`) says which store it is from and whether it is synthetic.
+
+    Args:
+        store: a clip store, prepared or imported.
+        format: `vibe-db`.
+        split: of the store; may be left out where it has one.
+        view: whose frames and boxes; None: the store's default view.
+        features: a feature set; None: the clean one of SPIN's network on this view if it is there; `none`: without.
+        out: file to write; None: `exports/<name that VIBE gives it>` under the store's data root.
+        dry_run: say what would be written, and write nothing.
+        progress: called as (rows done, rows of all keys, key).
+
+    Raises:
+        UnknownName: no such format, split or view, or no layout is known for the dataset.
+        UsageError: a split must be named.
+        MissingFeatures: the store has no such feature set, or it lacks frames of the view.
+        MissingData: the view keeps no frame, or the store none of the joints.
+    """
+    started = time.monotonic()
+    opened = store if isinstance(store, ClipStore) else open_store(store)
+    if format not in FORMATS:
+        raise UnknownName("export format", format, FORMATS)
+    facts = processed_facts(opened.dataset)
+    splits = list(dict.fromkeys(opened.clips["split"]))
+    if split is None and len(splits) > 1:
+        raise UsageError(f"{opened.location} has the splits {', '.join(splits)}; name one with --split")
+    job = _Job(opened, facts, split or splits[0], view or str(opened.attrs["default_view"]), features)
+    target = Path(out) if out is not None else _default_file(opened, facts, job.split)
+    arrays, notes = job.arrays(progress or silent)
+    summary = ExportSummary(
+        store=opened.location, file=str(target), format=format, split=job.split, view=job.view,
+        features=job.feature_set, synthetic=opened.synthetic, rows=len(job.rows), tracks=job.tracks,
+        keys={key: rows.shape for key, rows in arrays.items()},
+        size=sum(int(np.prod(rows.shape)) * rows.dtype.itemsize for rows in arrays.values()),
+        notes=notes, dry_run=dry_run, seconds=0.0,
+    )  # fmt: skip
+    if dry_run:
+        return summary
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_joblib(target, arrays)
+    with whole_file(origin_file(target)) as file:
+        file.write(json.dumps(_origin(opened, job), indent=1).encode() + b"\n")
+    return ExportSummary(**{**asdict(summary), "seconds": round(time.monotonic() - started, 3)})
+
+
+def _default_file(store: ClipStore, facts: ProcessedFacts, split: str) -> Path:
+    word = next((word for word, name in facts.splits.items() if name == split), split)
+    return store.path.parent.parent / "exports" / facts.file.format(split=word)
+
+
+def _origin(store: ClipStore, job: "_Job") -> dict[str, Any]:
+    return {
+        "format": ORIGIN_FORMAT,
+        "version": 1,
+        "dataset": store.dataset,
+        "store": store.path.name,
+        "synthetic": store.synthetic,
+        "split": job.split,
+        "view": job.view,
+        "features": job.feature_set,
+        "recipe_sha256": store.attrs.get("recipe_sha256"),
+        "hpsbench": hpsbench.__version__,
+    }
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is exported."""
+
+    store: ClipStore
+    facts: ProcessedFacts
+    split: str
+    view: str
+    wanted_features: str | None
+
+    @cached_property
+    def _kept(self) -> list[tuple[dict[str, Any], IntArray]]:
+        """Clips and the rows of them that the view keeps."""
+        keep = self.store.views[self.view].keep
+        found = []
+        for track in self.store.tracks(self.split):
+            for clip in track.clips.to_dict("records"):
+                rows = np.arange(clip["start"], clip["start"] + clip["length"])
+                found.append(({str(key): value for key, value in clip.items()}, rows[keep[rows]]))
+        return found
+
+    @cached_property
+    def rows(self) -> IntArray:
+        """Rows of the store, in the order of the file."""
+        rows = np.concatenate([rows for _, rows in self._kept])
+        if not len(rows):
+            raise MissingData(
+                f"{self.store.location}: view {self.view!r} keeps no frame of split {self.split!r}; choose another view"
+            )
+        return rows
+
+    @property
+    def tracks(self) -> int:
+        return len({clip["track"] for clip, rows in self._kept if len(rows)})
+
+    @cached_property
+    def feature_set(self) -> str | None:
+        if self.wanted_features == "none":
+            return None
+        name = self.wanted_features or f"spin-{self.view}"
+        if self.wanted_features is None and name not in self.store.features:
+            return None
+        self.store.features[name].positions(self.rows)
+        return name
+
+    def arrays(self, report: Progress) -> tuple[dict[str, Rows], list[str]]:
+        """The file's arrays in its order, and what it lacks."""
+        arrays: dict[str, Rows] = {"vid_name": self._texts(lambda clip, _: self._name(clip))}
+        notes: list[str] = []
+        if self.facts.number == "number":
+            arrays["frame_id"] = self._field("frame_id", np.dtype(np.int64), lambda v: v - self.facts.offset)
+        images = all(isinstance(clip["image_source"], str) for clip, rows in self._kept if len(rows))
+        if self.facts.number == "stem":
+            if images:
+                arrays["frame_id"] = self._texts(lambda clip, frame: Path(_image(clip, frame)).stem)
+            else:
+                notes.append("no frame_id: it is made of the names of images, which the store does not have")
+        if images:
+            arrays["img_name"] = self._texts(_image)
+        else:
+            notes.append("no img_name: the store does not say where the images are")
+        for key, add in (("joints2D", self._keypoints), ("joints3D", self._joints), ("pose", self._smpl)):
+            found, lacking = add()
+            arrays |= found
+            if lacking:
+                notes.append(f"no {key}: {lacking}")
+        boxes = self.store.views[self.view].bbox_cxcywh
+        if np.isfinite(boxes[self.rows]).any():
+            arrays["bbox"] = self._rows(np.dtype(np.float32), (4,), lambda rows: boxes[rows])
+        if self.feature_set is not None:
+            features = self.store.features[self.feature_set]
+            arrays["features"] = self._rows(np.dtype(np.float32), (features.dim,), features.of)
+        else:
+            notes.append("no features: the store has none of this view; 'hpsbench extract' makes them")
+        if self.facts.valid is not None and "valid" in self.store.frames:
+            column = self.facts.valid == "valid_i"
+            shape: tuple[int, ...] = (1,) if column else ()
+            valid = self.store.frames["valid"]
+            arrays[self.facts.valid] = self._rows(
+                np.dtype(bool), shape, lambda rows: valid[rows].reshape(-1, *shape)
+            )
+        return _reported(arrays, report), notes
+
+    def _name(self, clip: Mapping[str, Any]) -> str:
+        """`vid_name`: an import's own, else the track's."""
+        name = clip.get("vid_name")
+        return name if isinstance(name, str) else str(clip["track"])
+
+    def _texts(self, text: Callable[[Mapping[str, Any], int], str]) -> Rows:
+        """One text per row; their width is found in a first pass."""
+
+        def blocks() -> Iterator[Array]:
+            for clip, rows in self._kept:
+                for start in range(0, len(rows), _ROWS_AT_ONCE):
+                    part = rows[start : start + _ROWS_AT_ONCE]
+                    frames = clip["first_frame"] + (part - clip["start"]) * clip["step"]
+                    yield np.array([text(clip, frame) for frame in frames.tolist()])
+
+        width = max(block.dtype.itemsize for block in blocks() if len(block)) // 4
+        return Rows(np.dtype(f"<U{width}"), (len(self.rows),), _Again(blocks))
+
+    def _rows(
+        self, dtype: np.dtype[Any], row_shape: tuple[int, ...], read: Callable[[IntArray], Array]
+    ) -> Rows:
+        def blocks() -> Iterator[Array]:
+            for start in range(0, len(self.rows), _ROWS_AT_ONCE):
+                yield read(self.rows[start : start + _ROWS_AT_ONCE])
+
+        return Rows(dtype, (len(self.rows), *row_shape), _Again(blocks))
+
+    def _field(self, name: str, dtype: np.dtype[Any], change: Callable[[Array], Array]) -> Rows:
+        array = self.store.frames[name]
+        return self._rows(dtype, tuple(array.shape[1:]), lambda rows: change(array[rows]))
+
+    def _keypoints(self) -> tuple[dict[str, Rows], str]:
+        if not self.facts.keypoints:
+            return {}, ""
+        return self._in_joint_set("joints2D", "keypoints2d", self.facts.keypoints, needs_all=False)
+
+    def _joints(self) -> tuple[dict[str, Rows], str]:
+        if self.split not in self.facts.joints:
+            return {}, ""
+        name = self.facts.joints_field.get(self.split, "joints3d")
+        allowed = [self.facts.joints[self.split], *self.facts.joints.values()]
+        return self._in_joint_set("joints3D", name, allowed, needs_all=self.facts.smpl != "none")
+
+    def _in_joint_set(
+        self, key: str, name: str, allowed: Sequence[str], *, needs_all: bool
+    ) -> tuple[dict[str, Rows], str]:
+        """A field in its own joint set where the layout has it, else in the layout's first."""
+        if name not in self.store.frames:
+            return {}, f"the store has no {name}"
+        native = self.store.frames[name].attrs.get("joint_set")
+        if native is None:
+            return {}, f"the joints of {name} have no names"
+        if native in allowed:
+            return {key: self._field(name, np.dtype(np.float32), np.nan_to_num)}, ""
+        indices = np.array(convert_indices(native, allowed[0]))
+        if needs_all and (indices < 0).any():
+            return (
+                {},
+                f"the layout's are regressed from the body's vertices ({allowed[0]}), the store's are {native}",
+            )
+
+        def convert(values: Array) -> Array:
+            taken: Array = np.nan_to_num(np.take(values, np.maximum(indices, 0), axis=1))
+            taken[:, indices < 0] = 0
+            return taken
+
+        array = self.store.frames[name]
+        shape = (len(indices), *array.shape[2:])
+        return {key: self._rows(np.dtype(np.float32), shape, lambda rows: convert(array[rows]))}, ""
+
+    def _smpl(self) -> tuple[dict[str, Rows], str]:
+        if self.facts.smpl == "none":
+            return {}, ""
+        if not {"full_pose", "betas"} <= set(self.store.frames):
+            return {}, "the store has no SMPL parameters"
+        if self.facts.smpl == "theta":
+            pose, betas = self.store.frames["full_pose"], self.store.frames["betas"]
+            return {
+                "theta": self._rows(
+                    np.dtype(np.float32),
+                    (82,),
+                    lambda rows: np.nan_to_num(np.concatenate([pose[rows], betas[rows]], axis=1)),
+                )
+            }, ""
+        return {
+            "pose": self._field("full_pose", np.dtype(np.float32), np.nan_to_num),
+            "shape": self._field("betas", np.dtype(np.float32), np.nan_to_num),
+        }, ""
+
+
+def _image(clip: Mapping[str, Any], frame: int) -> str:
+    return str(clip["image_source"]).format(frame_id=frame)
+
+
+@dataclass(frozen=True)
+class _Again:
+    """Blocks that can be gone through more than once."""
+
+    blocks: Callable[[], Iterator[Array]]
+
+    def __iter__(self) -> Iterator[Array]:
+        return self.blocks()
+
+
+def _reported(arrays: Mapping[str, Rows], report: Progress) -> dict[str, Rows]:
+    """The same arrays, whose blocks are reported as they are written."""
+    total = sum(rows.shape[0] for rows in arrays.values())
+    done = 0
+
+    def count(key: str, rows: Rows) -> Iterator[Array]:
+        nonlocal done
+        for block in rows.blocks:
+            yield block
+            done += len(block)
+            report(done, total, key)
+
+    return {key: Rows(rows.dtype, rows.shape, count(key, rows)) for key, rows in arrays.items()}

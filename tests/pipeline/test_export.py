@@ -1,0 +1,185 @@
+"""An export is a file that joblib and older code read, and importing it gives the store back."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hpsbench.bodies.joints import get_joint_set
+from hpsbench.errors import MissingFeatures, ShapeError, UnknownName, UsageError
+from hpsbench.pipeline.export import export_store
+from hpsbench.pipeline.import_ import import_file
+from hpsbench.safe_io import load_joblib
+from hpsbench.safe_io.joblib_writing import Rows, write_joblib
+from hpsbench.store.feature_sets import FeatureSetWriter
+from hpsbench.store.reader import open_store
+from hpsbench.store.writer import MemoryTrack, ViewRows, write_store
+from hpsbench.types import Track
+
+FRAMES = 40
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """As prepared from 3DPW: 18 keypoints, joints of SMPL, a view that leaves frames out, features of what is kept."""
+    rng = np.random.default_rng(3)
+    tracks = []
+    for person in (0, 1):
+        track = Track(
+            sequence="a_00", person=person, split="test", frame_id=np.arange(FRAMES), fps=30.0,
+            image_source="imageFiles/a_00/image_{frame_id:05d}.jpg", gender="male",
+            fields={
+                "keypoints2d": rng.uniform(1, 900, (FRAMES, 18, 3)), "joints3d": rng.normal(size=(FRAMES, 24, 3)),
+                "full_pose": rng.normal(size=(FRAMES, 72)), "betas": rng.normal(size=(FRAMES, 10)),
+                "has_smpl": np.ones(FRAMES, bool), "valid": rng.random(FRAMES) > 0.2,
+            },
+        )  # fmt: skip
+        keep = np.ones(FRAMES, bool)
+        keep[[0, 7, 8]] = False
+        boxes = np.concatenate([rng.uniform(1, 900, (FRAMES, 2)), np.full((FRAMES, 2), 99.0)], axis=1)
+        tracks.append(MemoryTrack.of(track, {"tcmr": ViewRows(keep=keep, bbox_cxcywh=boxes)}))
+    path = tmp_path / "root" / "stores" / "3dpw.zarr"
+    names = {
+        f"frames/{name}": {"joint_set": joint_set, "joint_names": list(get_joint_set(joint_set).names)}
+        for name, joint_set in (("keypoints2d", "3dpw18"), ("joints3d", "smpl24"))
+    }
+    attributes = {"dataset": "3dpw", "synthetic": True, "default_view": "tcmr"}
+    write_store(path, tracks, attributes=attributes, nodes=names)
+    kept = np.flatnonzero(open_store(path).views["tcmr"].keep)
+    said = {
+        "extractor": "spin",
+        "weights_sha256": None,
+        "view": "tcmr",
+        "crop_scale": 1.3,
+        "corruption": None,
+    }
+    writer = FeatureSetWriter.create(path, "spin-tcmr", rows=kept, dim=2048, attrs=said)
+    writer.write(0, rng.normal(size=(len(kept), 2048)).astype(np.float32))
+    writer.finish()
+    return path
+
+
+def test_the_file_has_the_keys_and_values_of_the_layout(store: Path) -> None:
+    summary = export_store(store)
+    assert Path(summary.file).relative_to(store.parent.parent) == Path("exports/3dpw_test_db.pt")
+    held = load_joblib(Path(summary.file))
+    assert list(held) == [
+        "vid_name", "frame_id", "img_name", "joints2D", "pose", "shape", "bbox", "features", "valid"
+    ]  # fmt: skip
+    assert any("joints3D: the layout's are regressed" in line for line in summary.notes)
+    opened = open_store(store)
+    kept = np.flatnonzero(opened.views["tcmr"].keep)
+    assert {len(array) for array in held.values()} == {len(kept)} == {74}
+    assert held["vid_name"][[0, -1]].tolist() == ["a_00_0", "a_00_1"]
+    assert held["frame_id"][:9].tolist() == [1, 2, 3, 4, 5, 6, 9, 10, 11]
+    assert held["img_name"][6] == "imageFiles/a_00/image_00009.jpg"
+    points = opened.frames["keypoints2d"][kept]
+    np.testing.assert_array_equal(held["joints2D"][:, 0], points[:, 10])  # right ankle
+    np.testing.assert_array_equal(held["joints2D"][:, 12:, 2], 0)  # neck and top of the head
+    np.testing.assert_array_equal(held["pose"], opened.frames["full_pose"][kept])
+    np.testing.assert_array_equal(held["bbox"], opened.views["tcmr"].bbox_cxcywh[kept])
+    np.testing.assert_array_equal(held["features"], opened.features["spin-tcmr"].of(kept))
+    assert held["valid"].dtype == bool
+
+
+def test_an_export_says_that_it_is_synthetic_and_its_import_knows(store: Path, tmp_path: Path) -> None:
+    file = Path(export_store(store).file)
+    assert json.loads(file.with_name(f"{file.name}.origin.json").read_text())["synthetic"] is True
+    summary = import_file(file, "3dpw", tmp_path / "root")
+    assert (summary.synthetic, summary.view) == (True, "tcmr")
+    assert open_store(summary.store).synthetic
+
+
+def content(path: str | Path) -> dict[str, Any]:
+    opened = open_store(path)
+    arrays: dict[str, Any] = {name: array[:] for name, array in opened.frames.items()}
+    for name, view in opened.views.items():
+        arrays |= {f"{name}/keep": view.keep, f"{name}/boxes": view.bbox_cxcywh}
+    for name, features in opened.features.items():
+        arrays |= {name: features.data[:], f"{name}/row": features.row}
+    return {**arrays, "clips": opened.clips.to_dict("list")}
+
+
+@pytest.fixture
+def pennaction(tmp_path: Path) -> Callable[[], Path]:
+    def write() -> Path:
+        rng = np.random.default_rng(8)
+        rows = {
+            "vid_name": np.array(["/p/labels/0001.mat"] * 3 + ["/p/labels/0002.mat"] * 2),
+            "img_name": np.array([f"/p/frames/0001/{n:06d}.jpg" for n in (1, 2, 3)] + [
+                f"/p/frames/0002/{n:06d}.jpg" for n in (1, 2)
+            ]),
+            "joints2D": rng.uniform(1, 90, (5, 14, 3)).astype(np.float32),
+            "bbox": rng.uniform(1, 90, (5, 4)),
+            "features": rng.normal(size=(5, 2048)).astype(np.float32),
+        }  # fmt: skip
+        path = tmp_path / "pennaction_train_db.pt"
+        write_joblib(path, {key: Rows(array.dtype, array.shape, [array]) for key, array in rows.items()})
+        return path
+
+    return write
+
+
+def assert_round_trip(first: Path, dataset: str, root: Path) -> None:
+    one = import_file(first, dataset, root, synthetic=True, name="one")
+    out = first.with_name("out") / first.name
+    exported = export_store(one.store, out=out)
+    two = import_file(out, dataset, root, name="two")
+    before, after = content(one.store), content(two.store)
+    assert list(before) == list(after)
+    for name in before:
+        np.testing.assert_equal(after[name], before[name], err_msg=name)
+    again = export_store(two.store, out=out.with_name("again") / out.name)
+    assert Path(again.file).read_bytes() == Path(exported.file).read_bytes()
+
+
+def test_import_after_export_gives_the_store_back(store: Path, tmp_path: Path) -> None:
+    assert_round_trip(Path(export_store(store).file), "3dpw", tmp_path / "root")
+
+
+def test_files_without_frame_numbers_come_back_too(pennaction: Callable[[], Path], tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    assert_round_trip(pennaction(), "pennaction", tmp_path / "root")
+
+
+def test_a_dry_run_writes_nothing(store: Path) -> None:
+    summary = export_store(store, dry_run=True)
+    assert (summary.rows, summary.tracks, summary.keys["features"]) == (74, 2, (74, 2048))
+    assert not (store.parent.parent / "exports").exists()
+
+
+def test_what_is_not_there_is_refused(store: Path) -> None:
+    with pytest.raises(UnknownName, match="vibe-db"):
+        export_store(store, format="vibe")
+    with pytest.raises(UnknownName, match="split"):
+        export_store(store, split="train")
+    with pytest.raises(UnknownName, match="view"):
+        export_store(store, view="vibe")
+    with pytest.raises(MissingFeatures):
+        export_store(store, features="spin-vibe")
+    assert "features" not in export_store(store, features="none", dry_run=True).keys
+
+
+def test_a_split_must_be_named_where_there_are_two(image_store: Callable[..., Path]) -> None:
+    with pytest.raises(UsageError, match="--split"):
+        export_store(image_store(default_view="tcmr"))
+
+
+def test_blocks_must_make_up_the_shape(tmp_path: Path) -> None:
+    for blocks in ([np.zeros((2, 3))], [np.zeros((4, 2))]):
+        with pytest.raises(ShapeError, match="announced"):
+            write_joblib(tmp_path / "a.pt", {"a": Rows(np.dtype("f4"), (4, 3), blocks)})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_joblib_itself_reads_an_export(store: Path) -> None:
+    joblib = pytest.importorskip("joblib", reason="our own loader stands in for joblib")
+    file = Path(export_store(store).file)
+    theirs, ours = joblib.load(file), load_joblib(file)
+    assert list(theirs) == list(ours)
+    for key in ours:
+        assert theirs[key].dtype == ours[key].dtype
+        np.testing.assert_array_equal(theirs[key], ours[key])
