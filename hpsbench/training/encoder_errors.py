@@ -53,7 +53,7 @@ def fit_constant(crops: Crops, body: BodyModel) -> MeanPose:
     """The constant body with the smallest error on (at most 2,000 of) the training crops."""
     rows = np.linspace(0, len(crops) - 1, min(len(crops), 2000)).astype(np.int64)
     pose, betas = crops.full_pose[rows].astype(np.float32), crops.betas[rows].astype(np.float32)
-    return MeanPose.fit(pose, betas, lambda rotmat, shape: lsp14_joints(body, rotmat, shape), HIPS)
+    return MeanPose.fit(pose, betas, lambda rotmat, shape: lsp14_joints(body, rotmat, shape), HIPS, steps=100)
 
 
 def lsp14_joints(body: BodyModel, rotmat: Tensor, betas: Tensor) -> Tensor:
