@@ -18,6 +18,7 @@ from hpsbench.cli.options import (
     TrustCode,
     TrustPickle,
 )
+from hpsbench.errors import UsageError
 
 
 def register(app: typer.Typer) -> None:
@@ -29,7 +30,15 @@ def evaluate_command(
     model: Annotated[
         str, typer.Option("--model", help="Checkpoint, system name, or package.module:factory.")
     ],
-    protocol: Annotated[str, typer.Option("--protocol", help="'hpsbench ls protocols'.")] = "tcmr",
+    protocol: Annotated[
+        str, typer.Option("--protocol", help="'hpsbench ls protocols', or 'all' that fit.")
+    ] = "tcmr",
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            "--reference", help="With 'all': the protocol that the others are explained against [tcmr]."
+        ),
+    ] = None,
     dataset: Annotated[str, typer.Option("--dataset", help="Dataset key.")] = "3dpw",
     setting: Annotated[
         str | None, typer.Option("--setting", help="A protocol's setting of the dataset: h36m-p2.")
@@ -55,9 +64,23 @@ def evaluate_command(
     from hpsbench.protocols.catalog import get_protocol
     from hpsbench.store.reader import open_store
 
-    chosen = get_protocol(protocol, recipes)
+    chosen = None if protocol == "all" else get_protocol(protocol, recipes)
+    if reference is not None and chosen is not None:
+        raise UsageError("--reference compares protocols: it goes with --protocol all")
+    if dry_run and chosen is None:
+        raise UsageError("--dry-run plans one evaluation: name one protocol")
     store = open_store(root / "stores" / f"{dataset}.zarr")
     system = load_system(model, device=choose_device(device), root=root, trust_code=trust_code)
+    about = {"command": " ".join(["hpsbench", *sys.argv[1:]]), "model": model}
+    if chosen is None:
+        from hpsbench.cli.score import save_all, score_under_all, show_matrix
+
+        found = score_under_all(
+            system, store, reference, None, recipes=recipes, root=root, dataset=setting, device=device,
+            features=features, limit=limit, about=about,
+        )  # fmt: skip
+        show_matrix(found, save_all(found, root, out_folder), json)
+        return
     if dry_run:
         plan = plan_evaluation(system, chosen, store, dataset=setting, features=features, limit=limit)
         show_plan(plan, json)
@@ -72,7 +95,7 @@ def evaluate_command(
             features=features,
             limit=limit,
             on_track=bar,
-            about={"command": " ".join(["hpsbench", *sys.argv[1:]]), "model": model},
+            about=about,
         )
     folder = result.save(out_folder or root / "runs" / run_name(result))
     if json:
@@ -98,7 +121,9 @@ def run_name(result: Any) -> str:
     made_of = [
         result.provenance.get(key) for key in ("checkpoint_sha256", "features", "protocol_sha256", "store")
     ]
-    digest = hashlib.sha256(repr([*made_of, result.protocol_sha256, result.partial]).encode()).hexdigest()[:8]
+    digest = hashlib.sha256(
+        repr([*made_of, result.protocol_sha256, result.partial, *result.flags]).encode()
+    ).hexdigest()[:8]
     return f"evaluate-{result.system or 'predictions'}-{result.protocol}-{result.dataset}-{digest}"
 
 

@@ -1,11 +1,13 @@
 """Which body models scoring needs, and that the synthetic ones never stand in for the real ones."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
+from hpsbench.bodies.files import GENDERS, REGRESSOR_FILES, body_file_names
 from hpsbench.bodies.smpl import Bodies, load_bodies
 from hpsbench.errors import MissingBodyModel
 from hpsbench.features.backbones import choose_device
-from hpsbench.protocols.protocol import Rule
+from hpsbench.protocols.protocol import JointSource, Rule
 from hpsbench.store.reader import ClipStore
 
 
@@ -34,8 +36,7 @@ def needed_bodies(
     Raises:
         MissingBodyModel: files are absent, or of the other world.
     """
-    sources = [rule.target, rule.pred] if posed else [rule.target]
-    kinds = {kind for source in sources for kind in (source.body, source.mesh) if kind is not None}
+    kinds = _kinds(rule, posed)
     if not kinds:
         return None
     if bodies is None:
@@ -46,14 +47,48 @@ def needed_bodies(
             f"{store.location} is {names[store.synthetic]}, the body models in {bodies.folder} are "
             f"{names[bodies.synthetic]}; one never stands in for the other"
         )
+    genders = _genders(kinds, store.clips["gender"].dropna())
+    regressors = _regressors(rule, posed)
+    bodies.require(genders=sorted(genders), regressors=sorted(regressors))
+    return bodies if device is None else bodies.to(choose_device(device))
+
+
+def needed_files(rule: Rule, genders: Iterable[str], *, posed: bool = True) -> set[str]:
+    """Names of the body-model files that a protocol reads, `.npz` or `.pkl`.
+
+    Args:
+        rule: of the protocol on its dataset.
+        genders: of the people that it scores.
+        posed: whether predictions are posed bodies.
+    """
+    kinds = _kinds(rule, posed)
+    names = {name for gender in _genders(kinds, genders) for name in body_file_names(gender)}
+    regressors = _regressors(rule, posed) & set(REGRESSOR_FILES)
+    return names | {REGRESSOR_FILES[id] for id in regressors if kinds}
+
+
+def _sources(rule: Rule, posed: bool) -> list[JointSource]:
+    return [rule.target, rule.pred] if posed else [rule.target]
+
+
+def _kinds(rule: Rule, posed: bool) -> set[str]:
+    """Bodies that are posed: `smpl-neutral`, `smpl-gendered`, `smpl-refit`."""
+    return {kind for s in _sources(rule, posed) for kind in (s.body, s.mesh) if kind is not None}
+
+
+def _genders(kinds: set[str], people: Iterable[str]) -> set[str]:
     genders = {"neutral"} if kinds & {"smpl-neutral", "smpl-refit"} else set()
     if kinds & {"smpl-gendered", "smpl-refit"}:
-        genders |= set(store.clips["gender"].dropna()) & {"male", "female", "neutral"}
+        genders |= set(people) & set(GENDERS)
+    return genders
+
+
+def _regressors(rule: Rule, posed: bool) -> set[str]:
+    sources = _sources(rule, posed)
     regressors = {source.source for source in sources if source.kind == "via"}
     if any(source.kind == "from" for source in sources):
         regressors.add("extra9")  # the part of the model's own set that is regressed
-    bodies.require(genders=sorted(genders), regressors=sorted(regressors))
-    return bodies if device is None else bodies.to(choose_device(device))
+    return regressors
 
 
 def _root_of(store: ClipStore) -> Path:

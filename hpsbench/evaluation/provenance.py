@@ -1,7 +1,7 @@
 """What made a number: code, protocol, store, view, features, checkpoint, body and regressor, seeds, versions."""
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ def provenance(
     store: ClipStore,
     *,
     bodies: Bodies | None,
+    files: Collection[str] | None = None,
     chosen: ChosenFeatures | None = None,
     checkpoint_sha256: str | None = None,
     about: Mapping[str, Any] | None = None,
@@ -41,12 +42,14 @@ def provenance(
         rule: of the protocol on the dataset.
         store: what was read.
         bodies: whose files were used; their hashes are taken.
+        files: names of those that belong to this protocol, where the bodies serve several; None: all that were used.
         chosen: features that the system read.
         checkpoint_sha256: of the system's weights.
         about: more, as `command`.
     """
     features = None if chosen is None else chosen.features
-    hashes = {} if bodies is None else bodies.sha256
+    used = {} if bodies is None else bodies.sha256
+    hashes = {name: sha for name, sha in used.items() if files is None or name in files}
     regressors = {name: sha for name, sha in hashes.items() if name in REGRESSOR_FILES.values()}
     return {
         "hpsbench": __version__,

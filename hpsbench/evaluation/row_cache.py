@@ -32,7 +32,7 @@ class RowCache:
         """
         known = self._known.setdefault(key, np.zeros(self._rows, bool))
         missing = np.flatnonzero(~known[rows])
-        if len(missing):
+        if len(missing) or key not in self._values:
             made = np.asarray(make(missing))
             if key not in self._values:
                 self._values[key] = np.empty((self._rows, *made.shape[1:]), made.dtype)

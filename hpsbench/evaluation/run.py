@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 
 from hpsbench.bodies.smpl import Bodies
-from hpsbench.evaluation.collect import Collector
-from hpsbench.evaluation.needs import needed_bodies
+from hpsbench.evaluation.collect import Shared
+from hpsbench.evaluation.needs import needed_bodies, needed_files
 from hpsbench.evaluation.predicted import kind_of
 from hpsbench.evaluation.provenance import provenance
-from hpsbench.evaluation.rows import choose_rule, select_rows
-from hpsbench.evaluation.session import OnTrack, Session, finish
+from hpsbench.evaluation.rows import choose_rule
+from hpsbench.evaluation.scoring import OnTrack, Restriction, collect_predictions
+from hpsbench.evaluation.session import Session, finish
 from hpsbench.models._system import System
 from hpsbench.predictions.files import save_predictions
-from hpsbench.predictions.predictions import Predictions, require_all
+from hpsbench.predictions.predictions import Predictions
 from hpsbench.protocols.catalog import get_protocol
 from hpsbench.protocols.protocol import Protocol
 from hpsbench.results.result import Result
@@ -124,6 +125,8 @@ def score_predictions(
     dataset: str | None = None,
     device: str | None = None,
     limit: int | None = None,
+    restriction: Restriction | None = None,
+    shared: Shared | None = None,
     on_track: OnTrack | None = None,
     about: Mapping[str, Any] | None = None,
 ) -> Result:
@@ -138,6 +141,8 @@ def score_predictions(
         dataset: dataset or setting of the protocol; None: the store's.
         device: where the bodies run.
         limit: only the first so many tracks; the result is marked partial.
+        restriction: the only frames that may be scored; the result is marked partial if that takes some away.
+        shared: joints and mesh errors of these predictions that were made before, under other protocols.
         on_track: told of progress: (frames done, frames in all, track).
         about: more for the provenance, as `command`.
 
@@ -148,30 +153,34 @@ def score_predictions(
     """
     resolved = get_protocol(protocol) if isinstance(protocol, str) else protocol
     rule = choose_rule(resolved, store, dataset)
-    rows = select_rows(store, rule, limit=limit)
-    plan = rows.plan(rule)
-    places = predictions.locate(rows.track, rows.frame_id, rows.rows)
-    require_all(places, plan.scored, rows.track, rows.frame_id)
-    posed = kind_of(predictions.arrays) != "joints"
-    needed = needed_bodies(store, rule, root=root, bodies=bodies, device=device, posed=posed)
-    collector = Collector(store, rule, rows, plan, needed)
+    collector = collect_predictions(
+        rule,
+        predictions,
+        store,
+        root=root,
+        bodies=bodies,
+        device=device,
+        limit=limit,
+        restriction=restriction,
+        shared=shared,
+        on_track=on_track,
+    )
     attrs = predictions.attrs
-    done, total = 0, int(plan.predicted.sum())
-    for segment in plan.segments:
-        own = segment[(places[segment] >= 0) & plan.predicted[segment]]
-        if len(own) == 0:
-            continue
-        arrays = {name: predictions.take(name, places[own]) for name in predictions.arrays}
-        collector.add(own, arrays, joint_set=attrs.get("joint_set"), frame=str(attrs["frame"]))
-        done += len(own)
-        if on_track is not None:
-            on_track(done, total, str(rows.track[own[0]]))
     sha256 = attrs.get("checkpoint_sha256")
-    facts = provenance(resolved, rule, store, bodies=needed, checkpoint_sha256=sha256, about=about)
+    posed = kind_of(predictions.arrays) != "joints"
+    facts = provenance(
+        resolved,
+        rule,
+        store,
+        bodies=collector.bodies,
+        files=needed_files(rule, collector.rows.gender, posed=posed),
+        checkpoint_sha256=sha256,
+        about=about,
+    )
     return finish(
         resolved,
         collector,
-        extra=len(predictions) - int(plan.scored.sum()),
+        extra=len(predictions) - int(collector.plan.scored.sum()),
         features=store.features[attrs["features"]] if attrs.get("features") in store.features else None,
         system=attrs.get("system"),
         windowing=str(attrs.get("windowing", "none")),

@@ -1,6 +1,6 @@
 """One system on one store under one protocol: what is read, what is expected, what is written about it."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from hpsbench.evaluation.frames import FramePlan, accounting
 from hpsbench.evaluation.inputs import ChosenFeatures, Clip, choose_features, clips, windowing
 from hpsbench.evaluation.provenance import provenance
 from hpsbench.evaluation.rows import StoreRows, choose_rule, select_rows
+from hpsbench.evaluation.scoring import OnTrack
 from hpsbench.evaluation.summary import Scored, build_result
 from hpsbench.features.backbones import choose_device
 from hpsbench.models._system import System
@@ -23,9 +24,6 @@ from hpsbench.protocols.protocol import Protocol
 from hpsbench.results.result import Result
 from hpsbench.store.reader import ClipStore, FeatureSet
 from hpsbench.types import Array, IntArray, Prediction
-
-OnTrack = Callable[[int, int, str], None]
-"""Progress: (frames done, frames in all, name of the track)."""
 
 
 class Session:
