@@ -21,6 +21,8 @@ from hpsbench.types import Array, BoolArray, FloatArray, IntArray
 
 # Frames per block where a long array would otherwise be copied whole.
 BLOCK = 256
+# Joints are smaller: 24 of 2,048 frames are 1 MB.
+_JOINT_BLOCK = 2048
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,8 +146,8 @@ def joint_values(metric: Metric, plan: FramePlan, pred: Side, target: Side) -> F
     rows = np.flatnonzero(plan.scored)
     joints = target.joints.shape[1] if metric.joints is None else len(metric.joints)
     found = np.empty((len(rows), joints), np.float32)
-    for start in range(0, len(rows), BLOCK):
-        part = slice(start, start + BLOCK)
+    for start in range(0, len(rows), _JOINT_BLOCK):
+        part = slice(start, start + _JOINT_BLOCK)
         first, second = _aligned(metric, pred, rows[part]), _aligned(metric, target, rows[part])
         if metric.align == "procrustes":
             first = np.asarray(similarity_align(first, second))

@@ -84,6 +84,15 @@ def test_a_protocol_is_its_file_alone(name: str, tmp_path: Path) -> None:
         assert found[0].frames.equals(found[1].frames)
 
 
+@pytest.mark.parametrize("name", list_protocols())
+def test_every_protocol_has_a_worked_example(name: str) -> None:
+    """In the docs, under its name, and here as `test_<name>_by_hand`."""
+    docs = Path(__file__).resolve().parents[2] / "docs" / "protocols.md"
+    examples = docs.read_text(encoding="utf-8").partition("## Worked examples")[2].partition("\n## ")[0]
+    assert f"**`{name}`" in examples
+    assert f"test_{name.replace('-', '_')}_by_hand" in globals()
+
+
 def words_of_code(path: Path) -> set[str]:
     """Identifiers, and the words of all strings that are no docstrings."""
     tree = ast.parse(path.read_text(encoding="utf-8"))

@@ -140,6 +140,37 @@ def test_batches_of_2_and_3_frames_are_like_any_other(target: np.ndarray) -> Non
         np.testing.assert_allclose(few.frames["pa_mpjpe"], whole[:n])
 
 
+@pytest.mark.parametrize(("place", "accelerations"), [(0, 0), (19, 0), (1, 1), (10, 1)])
+def test_a_segment_with_a_single_valid_frame(place: int, accelerations: int) -> None:
+    """Its first and last frame have no acceleration; any other has one, with neighbours that are not valid."""
+    rng = np.random.default_rng(7)
+    target = rng.normal(0, 0.3, (20, 17, 3))
+    sides = {"joints3d": target + 0.01}, {"joints3d": target}
+    result = hb.score(
+        "tcmr", *sides, track=["a_0"] * 20, scored=np.arange(20) == place, dataset="mpi-inf-3dhp"
+    )
+    assert result.summary["mpjpe"].n == 1
+    if accelerations:
+        assert result.summary["accel_err"].n == 1
+    else:
+        assert result.absent["accel_err"] == "no track has enough neighbouring frames"
+
+
+@pytest.mark.parametrize("protocol", ["tcmr", "vibe", "meva", "hmmr", "wham-camera"])
+def test_a_name_that_comes_back_is_the_same_track(protocol: str, target: np.ndarray) -> None:
+    """Two people whose rows alternate are scored as if they came one after the other."""
+    pred = target + np.random.default_rng(6).normal(0, 0.05, target.shape)
+    mixed = np.argsort(np.tile(np.arange(20), 2), kind="stable")
+    time = np.tile(np.arange(20), 2)
+    apart = score(pred, target, protocol, frame_id=time)
+    sides = {"joints3d": pred[mixed]}, {"joints3d": target[mixed]}
+    alternating = hb.score(protocol, *sides, track=TRACK[mixed], frame_id=time[mixed])
+    assert {k: v.value for k, v in alternating.summary.items()} == pytest.approx(
+        {k: v.value for k, v in apart.summary.items()}
+    )
+    assert alternating.accounting == apart.accounting
+
+
 def test_collapsed_predictions_are_counted_and_defined(target: np.ndarray) -> None:
     pred = target.copy()
     pred[5] = 0.3
