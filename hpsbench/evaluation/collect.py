@@ -184,7 +184,7 @@ class Collector:
         metrics = tuple((m.metric, m.align) for m in self.rule.metrics if m.inputs == inputs)
         target, pred = self.rule.target, self.rule.pred
         rooted = any(align == "root" for _, align in metrics)
-        meshes_of = (target.mesh, target.dtype, *_placed(target), pred.body, *_placed(pred))
+        meshes_of = (target.mesh, target.dtype, target.frame, pred.body, pred.frame)
         key = (inputs, metrics, meshes_of, (target, pred) if rooted else None)
         self.vertices.put(places, inputs, self.shared.pred.get(key, self.rows.rows[places], errors))
 
