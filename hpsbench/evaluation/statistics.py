@@ -5,10 +5,13 @@ is drawn is the sequence, with all its people and frames; a mean over frames is 
 sum(sums) / sum(counts), and keeps that weighting in every resample. A mean of video means has counts of 1.
 
 The intervals are studentised (bootstrap-t): each resample's deviation is divided by its own standard error, and the
-quantiles of these ratios are scaled by the standard error of the data, which is widened by n / (n - 1) for n sequences
-(drawing from few and skewed sequences misses some of the tail). In simulations of 24 sequences with normal, log-normal
-(sigma 0.4) and exponential means and unequal lengths this covers 94 to 96 % of the time; plain percentile intervals cover 87 to
-95 % of the same kinds of data and BCa 87 to 92 %. Below 6 sequences no method is honest, so there is none.
+quantiles of these ratios are scaled by the standard error of the data. Two things make that steady for few sequences:
+a resample that misses the odd sequence out has almost no spread, so its variance is first averaged with that of the
+data, as if the data were two further sequences; and the standard error of the data is widened by n / (n - 1). In
+simulations of normal, log-normal (sigma 0.25 and 0.4) and exponential means of sequences of unequal length this covers
+93 to 95 % of the time at 24 sequences and 90 to 95 % at 8, where plain percentile intervals cover 87 to 95 % and 83 to
+88 %, BCa 87 to 92 % and 83 to 88 %. Without the averaging coverage at 8 rises to 94 to 97 %, but a twentieth of the
+intervals is then about twice as wide. Below 6 sequences no method is honest, so there is none.
 
 With several seeds the resampling has two levels: seeds and sequences are drawn independently, each with replacement.
 """
@@ -29,6 +32,8 @@ LEVEL = 0.95
 _BLOCK = 1 << 20
 # Relative size below which a difference or a spread is rounding.
 _ROUNDING = 1e-12
+# How many sequences' worth of the data's own variance goes into that of a resample.
+_STEADY = 2.0
 
 Average = Literal["frame", "track", "video"]
 
@@ -304,10 +309,9 @@ def _deviations(
         of_seeds = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=size).astype(np.float64)
         of_sequences = rng.multinomial(n, np.full(n, 1 / n), size=size).astype(np.float64)
         estimates, errors = _estimate(sums, counts, of_seeds, of_sequences)
+        errors = np.sqrt((_STEADY * error**2 + n * errors**2) / (_STEADY + n))
         away = estimates - value
-        # A resample without any spread says nothing, or everything if it is elsewhere.
-        none = np.where(np.abs(away) <= _ROUNDING * np.abs(value), 0.0, np.copysign(np.inf, away))
-        parts.append(np.where(errors > 0, away / np.where(errors > 0, errors, 1.0), none))
+        parts.append(np.where(errors > 0, away / np.where(errors > 0, errors, 1.0), 0.0))
     return np.sort(np.concatenate(parts)), float(error[0]) * n / (n - 1)
 
 
