@@ -17,7 +17,9 @@ def test_set_reads_toml_values_and_plain_text() -> None:
     assert parse_set("schedule.epochs=3") == ("schedule.epochs", 3)
     assert parse_set("optimiser.lr=1e-4") == ("optimiser.lr", 1e-4)
     assert parse_set("data.view=vibe") == ("data.view", "vibe")
-    recipe = get_training_recipe("vibe-generator", sets=["schedule.epochs=3", "data.view=vibe", "max_steps=7"])
+    recipe = get_training_recipe(
+        "vibe-generator", sets=["schedule.epochs=3", "data.view=vibe", "max_steps=7"]
+    )
     assert (recipe.schedule.epochs, recipe.data.view, recipe.max_steps) == (3, "vibe", 7)
 
 
