@@ -18,6 +18,14 @@ def synth_command(
     root: Root = HERE,
     size: Annotated[str, typer.Option("--size", help="tiny, small or full.")] = "tiny",
     seed: Seed = 0,
+    layout: Annotated[
+        str | None,
+        typer.Option(
+            "--layout",
+            help="Raw layout of a dataset that comes in several (h36m: official, moon, fetch; posetrack: 2018, 21; "
+            "instavariety: tfrecord, collection). Default: the first.",
+        ),
+    ] = None,
     workers: Workers = 2,
     dry_run: DryRun = False,
     json: AsJson = False,
@@ -28,10 +36,12 @@ def synth_command(
     written = []
     for key in list_worlds() if dataset == "all" else [dataset]:
         if dry_run:
-            written.append(plan_world(key, root, size=size, seed=seed))
+            written.append(plan_world(key, root, size=size, seed=seed, layout=layout))
             continue
         with progress(f"synth {key}", "frames") as bar:
-            written.append(synthesize_raw(key, root, size=size, seed=seed, workers=workers, progress=bar))
+            written.append(
+                synthesize_raw(key, root, size=size, seed=seed, workers=workers, progress=bar, layout=layout)
+            )
     if json:
         emit_json({"synthetic": True, "dry_run": dry_run, "datasets": written})
         return

@@ -1,7 +1,8 @@
 """`hpsbench synth <dataset>`: raw datasets of the synthetic world, each written by one module of this package.
 
 A module is a writer if it says `DATASET = "<key>"` on a line of its own and has `plan(size)` and
-`write(folder, size, seed, workers, progress)`; nothing else has to know about it.
+`write(folder, size, seed, workers, progress)`; nothing else has to know about it. One whose dataset comes in several raw
+layouts names them in `LAYOUTS`, the usual one first, and `write` takes `layout` too.
 """
 
 import importlib
@@ -30,16 +31,28 @@ def list_worlds() -> list[str]:
     return sorted(_writers())
 
 
-def plan_world(dataset: str, root: Path, *, size: str = "tiny", seed: int = 0) -> dict[str, Any]:
+def list_layouts(dataset: str) -> tuple[str, ...]:
+    """Names of the raw layouts in which a dataset can be written, the usual one first; empty if there is but one.
+
+    Raises:
+        UnknownName: no such dataset.
+    """
+    return tuple(getattr(_writer(dataset), "LAYOUTS", ()))
+
+
+def plan_world(
+    dataset: str, root: Path, *, size: str = "tiny", seed: int = 0, layout: str | None = None
+) -> dict[str, Any]:
     """What `synthesize_raw` would write, without writing it.
 
     Returns:
-        dataset, folder, size, seed, sequences and frames per split, frames, summary.
+        dataset, folder, size, seed, layout (None: the only one), sequences and frames per split, frames, summary.
 
     Raises:
-        UnknownName: no such dataset or size.
+        UnknownName: no such dataset, size or layout.
     """
     sequences = _writer(dataset).plan(_checked(size))
+    layout = _checked_layout(dataset, layout)
     counts: dict[str, dict[str, int]] = {}
     for split, frames in sequences:
         count = counts.setdefault(split, {"sequences": 0, "frames": 0})
@@ -52,6 +65,7 @@ def plan_world(dataset: str, root: Path, *, size: str = "tiny", seed: int = 0) -
         "folder": str(raw_folder(root, dataset)),
         "size": size,
         "seed": seed,
+        "layout": layout,
         "splits": counts,
         "frames": total,
         "summary": f"{len(sequences)} sequences ({shown}), {total:,} frames",
@@ -66,6 +80,7 @@ def synthesize_raw(
     seed: int = 0,
     workers: int = 1,
     progress: Progress | None = None,
+    layout: str | None = None,
 ) -> dict[str, Any]:
     """Write one synthetic dataset to `root/raw/<dataset>` and the synthetic body to `root/body_models/synthetic`.
 
@@ -79,22 +94,24 @@ def synthesize_raw(
         seed: of all people, motions and scenes.
         workers: processes that render.
         progress: called with frames done, frames in all, and the sequence just finished.
+        layout: one of `list_layouts`; None: the usual one.
 
     Returns:
         The plan of `plan_world`.
 
     Raises:
-        UnknownName: no such dataset or size.
+        UnknownName: no such dataset, size or layout.
         UsageError: the folder holds something that is not synthetic.
         ResumeMismatch: the folder holds another size, seed or version.
     """
     from hpsbench.synth.body import write_body_models
 
-    plan = plan_world(dataset, root, size=size, seed=seed)
+    plan = plan_world(dataset, root, size=size, seed=seed, layout=layout)
     folder = raw_folder(root, dataset)
-    mark(folder, dataset, size, seed)
+    chosen = {} if plan["layout"] is None else {"layout": plan["layout"]}
+    mark(folder, dataset, size, seed, **chosen)
     write_body_models(root)
-    _writer(dataset).write(folder, size=size, seed=seed, workers=workers, progress=progress)
+    _writer(dataset).write(folder, size=size, seed=seed, workers=workers, progress=progress, **chosen)
     return plan
 
 
@@ -103,14 +120,16 @@ def raw_folder(root: Path, dataset: str) -> Path:
     return Path(root) / "raw" / dataset
 
 
-def mark(folder: Path, dataset: str, size: str, seed: int) -> None:
+def mark(folder: Path, dataset: str, size: str, seed: int, layout: str | None = None) -> None:
     """Write the marker file, or check the one that is there.
 
     Raises:
         UsageError: the folder has files, but no marker.
-        ResumeMismatch: the marker is of another dataset, size, seed or version.
+        ResumeMismatch: the marker is of another dataset, size, seed, layout or version.
     """
     content = {"format": FORMAT, "version": VERSION, "dataset": dataset, "size": size, "seed": seed}
+    if layout is not None:
+        content["layout"] = layout
     marker = folder / MARKER
     if marker.is_file():
         found = json.loads(marker.read_text(encoding="utf-8"))
@@ -129,13 +148,23 @@ def mark(folder: Path, dataset: str, size: str, seed: int) -> None:
 
 
 def _describe(content: dict[str, Any]) -> str:
-    return ", ".join(f"{key} {content.get(key)!r}" for key in ("dataset", "size", "seed", "version"))
+    keys = ("dataset", "size", "seed", "version", *(("layout",) if "layout" in content else ()))
+    return ", ".join(f"{key} {content.get(key)!r}" for key in keys)
 
 
 def _checked(size: str) -> str:
     if size not in SIZES:
         raise UnknownName("size", size, SIZES)
     return size
+
+
+def _checked_layout(dataset: str, layout: str | None) -> str | None:
+    known = list_layouts(dataset)
+    if layout is None:
+        return known[0] if known else None
+    if layout not in known:
+        raise UnknownName(f"raw layout of {dataset}", layout, known or ("(there is but one)",))
+    return layout
 
 
 def _writers() -> dict[str, str]:
