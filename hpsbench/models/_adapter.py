@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hpsbench.errors import FeatureMismatch, HpsbenchError
+from hpsbench.errors import HpsbenchError
+from hpsbench.models._streams import Stream, frames_per_batch, streams_of
 from hpsbench.models._system import PREDICTED_FIELDS, HPSOutput
 from hpsbench.store.windows import Window, rule_windows, window_rows
-from hpsbench.types import NOTHING, Array, ClipInput, FloatArray, Inputs, Prediction, WindowRule
+from hpsbench.types import NOTHING, Array, ClipInput, Inputs, Prediction, WindowRule
 
 FRAMES_PER_BATCH = 1024
 """Frames that run through a network at once; windows are grouped up to this (64 windows of 16)."""
@@ -105,14 +106,14 @@ def predict_windows(system: FeatureSystem, clip: ClipInput, rule: WindowRule | N
     Rows that several windows predict are those of the first window; rows come out in increasing order.
 
     Raises:
-        FeatureMismatch: the clip has no features, or features of another width.
+        FeatureMismatch: the clip lacks an input that the system reads, or has one of another width.
     """
-    streams = _checked_streams(system, clip)
+    streams = streams_of(system.name, system.inputs, clip)
     cut = rule_windows(clip.length, rule or WindowRule(length="track", stride="track"))
     training = system.training
     system.eval()
     try:
-        parts = [_run(system, streams, group, rule) for group in _groups(cut, clip.length, rule)]
+        parts = [_run(system, streams, group, rule) for group in _groups(system, cut, clip.length, rule)]
     finally:
         system.train(training)
     if not parts:
@@ -127,32 +128,11 @@ def predict_windows(system: FeatureSystem, clip: ClipInput, rule: WindowRule | N
     return Prediction(rows=rows[order], joint_set=parts[0][2], **arrays)
 
 
-def _checked_streams(system: FeatureSystem, clip: ClipInput) -> tuple[FloatArray, ...]:
-    """What the network is called with, each (T, D): features, and flow where the system reads it."""
-    features = _checked_rows(system, clip, "features", clip.features, system.inputs.features)
-    if system.inputs.flow is None:
-        return (features,)
-    return features, _checked_rows(system, clip, "flow", clip.flow, system.inputs.flow)
-
-
-def _checked_rows(
-    system: FeatureSystem, clip: ClipInput, name: str, rows: FloatArray | None, width: int | None
-) -> FloatArray:
-    if rows is None:
-        raise FeatureMismatch(
-            f"track {clip.track}: system {system.name!r} reads {name}, and the clip has none"
-        )
-    rows = np.asarray(rows)
-    if rows.ndim != 2 or rows.shape[1] != width or len(rows) != clip.length:
-        raise FeatureMismatch(
-            f"track {clip.track}: system {system.name!r} reads {name} ({clip.length}, {width}), "
-            f"got {rows.shape}; were they extracted with the extractor that the system was trained on?"
-        )
-    return rows
-
-
-def _groups(cut: list[Window], n: int, rule: WindowRule | None) -> Iterator[tuple[Window, ...]]:
-    size = max(1, FRAMES_PER_BATCH // max(_length(rule, n), 1))
+def _groups(
+    system: FeatureSystem, cut: list[Window], n: int, rule: WindowRule | None
+) -> Iterator[tuple[Window, ...]]:
+    most = frames_per_batch(system.inputs, FRAMES_PER_BATCH)
+    size = max(1, most // max(_length(rule, n), 1))
     for first in range(0, len(cut), size):
         yield tuple(cut[first : first + size])
 
@@ -162,14 +142,14 @@ def _length(rule: WindowRule | None, n: int) -> int:
 
 
 def _run(
-    system: FeatureSystem, streams: tuple[FloatArray, ...], group: tuple[Window, ...], rule: WindowRule | None
+    system: FeatureSystem, streams: tuple[Stream, ...], group: tuple[Window, ...], rule: WindowRule | None
 ) -> tuple[Array, dict[str, Array], str | None]:
     """Predicted rows of some windows, and each field of their bodies."""
     n = len(streams[0])
     length = _length(rule, n)
     seen = np.stack([window_rows(window, length=length, n=n, outside="repeat") for window in group])
     device = next(system.parameters()).device
-    batch = [torch.from_numpy(rows[seen].astype(np.float32, copy=False)).to(device) for rows in streams]
+    batch = [torch.from_numpy(stream[seen].astype(np.float32, copy=False)).to(device) for stream in streams]
     output: HPSOutput = system(*batch)
     rows, which, places = _predicted(group, length, rule)
     if _frames(output) == 1:
@@ -218,4 +198,6 @@ def _one_frame(clip: ClipInput) -> ClipInput:
         frame_id=clip.frame_id[:1],
         features=None if clip.features is None else clip.features[:1],
         flow=None if clip.flow is None else clip.flow[:1],
+        bbox_cxcywh=None if clip.bbox_cxcywh is None else clip.bbox_cxcywh[:1],
+        keypoints2d=None if clip.keypoints2d is None else clip.keypoints2d[:1],
     )
