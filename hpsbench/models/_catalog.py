@@ -5,6 +5,7 @@ import importlib
 import importlib.util
 import os
 import pkgutil
+import sys
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 GROUP = "hpsbench.systems"
 _FOLDER = Path(__file__).resolve().parent
 _ENDINGS = (".safetensors", ".pt", ".pth", ".pth.tar")
+_PROGRAMS = (".pt2", ".onnx")
 
 
 def list_systems() -> list[str]:
@@ -29,12 +31,23 @@ def list_systems() -> list[str]:
 def get_system(name: str) -> Any:
     """The class of a system: the object `SYSTEM` of its module.
 
-    An entry point `name = "package.module"` of the group `hpsbench.systems` names a module with `SYSTEM` and `CARD`.
+    An entry point `name = "package.module"` of the group `hpsbench.systems` names a module with `SYSTEM` and `CARD`;
+    `name = "package.module:object"` names the class or factory itself, and `CARD` is looked for in its module.
 
     Raises:
         UnknownName: no such system; the message suggests the nearest.
+        UsageError: the entry point's module cannot be imported, or lacks the object.
     """
-    return importlib.import_module(_module_of(name)).SYSTEM
+    module, entry = _module_of(name), _installed().get(name)
+    wanted = (entry.attr if entry is not None else None) or "SYSTEM"
+    try:
+        return getattr(importlib.import_module(module), wanted)
+    except (ImportError, AttributeError) as error:
+        if entry is None:
+            raise
+        raise UsageError(
+            f"system {name!r} of the installed package behind {entry.value!r} cannot be loaded: {error}"
+        ) from error
 
 
 def read_card(name: str) -> dict[str, Any]:
@@ -90,11 +103,12 @@ def load_system(
     Args:
         path_or_name: a checkpoint (looked for as given, then in `R/checkpoints`); a system's name, whose checkpoint is
             looked for in `R/checkpoints` under the names of its card; `embedded-spin`, the frame-based baseline that
-            comes with the package, for synthetic data; or `package.module:factory`, a function without arguments
-            that makes a system.
+            comes with the package, for synthetic data; a program, `.pt2` or `.onnx`, with a card; an installed system
+            that needs no checkpoint; or `package.module:factory`, a function without arguments that makes a system
+            (looked for in the working folder too).
         device: where it computes.
         root: the data root; None: the environment's `HPSBENCH_ROOT`.
-        trust_code: allow `package.module:factory`, which runs code.
+        trust_code: allow `package.module:factory` and `.pt2`, which run code.
 
     Returns:
         A system in evaluation mode; a PyTorch module where it is one.
@@ -108,12 +122,26 @@ def load_system(
     text = str(path_or_name)
     path = find_checkpoint(text, root)
     if path is not None:
-        from hpsbench.models._checkpoints import load_checkpoint
-
-        return load_checkpoint(path, device=device)
+        return _from_file(path, device, trust_code)
     if ":" in text and all(part.isidentifier() for part in text.replace(":", ".").split(".")):
         return _from_factory(text, trust_code)
+    if text in _installed():
+        made = get_system(text)
+        if not hasattr(made, "recognise"):  # a class of ours needs a checkpoint; others bring what they need
+            return _checked(text, made())
     raise MissingCheckpoint(_missing(text, _root(root)))
+
+
+def _from_file(path: Path, device: str, trust_code: bool) -> "System":
+    from hpsbench.safe_io import is_program
+
+    if path.suffix in _PROGRAMS or is_program(path):
+        from hpsbench.models._programs import load_program
+
+        return load_program(path, device=device, trust_code=trust_code)
+    from hpsbench.models._checkpoints import load_checkpoint
+
+    return load_checkpoint(path, device=device)
 
 
 def find_checkpoint(path_or_name: str | Path, root: Path | None = None) -> Path | None:
@@ -168,12 +196,20 @@ def _from_factory(text: str, trust_code: bool) -> "System":
             f"{text} is code that would be run; pass --trust-code (trust_code=True) if you trust it"
         )
     module, _, name = text.partition(":")
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
     try:
         factory = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise UsageError(f"cannot find {name!r} in {module!r}: {error}") from error
-    system: System = factory()
+    finally:
+        sys.path.remove(here)
+    return _checked(text, factory())
+
+
+def _checked(text: str, made: Any) -> "System":
     for attribute in ("name", "inputs", "context", "predict"):
-        if not hasattr(system, attribute):
-            raise UsageError(f"{text} made a {type(system).__name__} without {attribute!r}; it is no system")
+        if not hasattr(made, attribute):
+            raise UsageError(f"{text} made a {type(made).__name__} without {attribute!r}; it is no system")
+    system: System = made
     return system

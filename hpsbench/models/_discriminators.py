@@ -39,7 +39,7 @@ def shape_and_pose_of(output: HPSOutput) -> Tensor:
 
 
 class StepAttention(nn.Module):
-    """Weights of the steps of a sequence, from each step alone; they sum to 1. VIBE section 3.2, equation 7.
+    """Weights of the steps of a sequence, from each step alone; they sum to 1. VIBE section 3.2, equation 4.
 
     Tanh and dropout follow every layer, also the last, scalar one, so that logits lie in [-1, 1] and training zeroes some.
     """
@@ -62,7 +62,7 @@ class StepAttention(nn.Module):
 
 
 class MotionDiscriminator(nn.Module):
-    """VIBE's motion discriminator: a GRU over body poses, pooled to one score; no sigmoid. Section 3.2 and Table 3.
+    """VIBE's motion discriminator: a GRU over body poses, pooled to one score; no sigmoid. VIBE section 3.2, ablations of Table 3.
 
     Entry names and shapes are those of the released `disc_motion_state_dict`. The paper's best row has 2 attention layers
     and dropout 0.1; the released configuration 3 and 0.2.
@@ -151,7 +151,7 @@ def two_layers(width: int) -> nn.Sequential:
 
 
 class AttentiveDiscriminator(nn.Module):
-    """SPS-Net's discriminator: self-attention over [betas, pose], mean over frames, one layer, sigmoid. Section 3.4."""
+    """Self-attention over [betas, pose], mean over frames, one layer, sigmoid. SPS-Net sections 3.4 and 4.1."""
 
     def __init__(self, width: int = 82) -> None:
         super().__init__()

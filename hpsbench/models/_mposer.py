@@ -1,9 +1,10 @@
 """MPoser: a prior of human motion, a sequential variational autoencoder of body poses.
 
 Kocabas et al., CVPR 2020 (VIBE), section 3.2; never released. Printed: GRU encoder and decoder, a latent vector of 32
-numbers per step, and its use: the discriminator is off and the squared norm of the latents is added to the loss. Readings:
-input axis-angle without the root, both GRUs one-way with 2 layers of 512, two linear layers to mean and log-variance,
-output 6D rotations, reconstruction measured on matrices, z of the prior is the encoder's mean.
+numbers per step, and its use: the discriminator is off and a norm of the latents is added to the loss. Readings: input
+axis-angle without the root, both GRUs one-way with 2 layers of 512, two linear layers to mean and log-variance, output 6D
+rotations, reconstruction measured on matrices; the prior is the squared norm (the print leaves open which) of the
+encoder's mean, averaged over steps.
 """
 
 from typing import NamedTuple
@@ -33,7 +34,7 @@ class Reconstruction(NamedTuple):
 
 
 class MPoser(nn.Module):
-    """The motion prior.
+    """The motion prior. VIBE section 3.2, "Motion Prior (MPoser)"; comparison in Table 2.
 
     Args:
         latent: numbers per step.

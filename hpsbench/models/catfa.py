@@ -31,11 +31,12 @@ CARD = {
         "predictors are 2048 wide throughout, dropout 0.5",
         "one variance estimator for all distances, 4096-2048 without a non-linearity, 2048-1024-1",
         "log variance clamped to [-10, 10]",
-        "frames beyond the window: left out of the softmax and of the loss; zeros for GRU and TCN; with single, the "
-        "window's nearest frame predicts",
+        "frames beyond the window: left out of the softmax and of the loss; zeros for GRU and TCN; with single, and where no "
+        "neighbour of a frame lies in the window (sets without 0), the window's nearest frame predicts",
         "both generators are SPIN's regressor, with weights of their own",
         "aggregation 'gru': one layer of 2048 over the predicted features from past to future, last state; 'tcn': one "
-        "convolution over all of them; 'equal': their mean. The variance estimator is trained in all of them",
+        "convolution over all of them; 'equal' (Table IX) and 'mean' (Table VIII, average pooling) are the same: their mean. "
+        "The variance estimator is trained in all of them",
         "windows of 16, all frames predicted",
     ],
     "narrow": {"feature_width": 24, "variance_hidden": 10, "regressor_hidden": 12},
@@ -44,7 +45,7 @@ DISTANCES = (2, 1, 0, -1, -2)
 LIMIT = 10.0
 """Largest absolute log variance."""
 
-Aggregation = Literal["adaptive", "equal", "gru", "tcn"]
+Aggregation = Literal["adaptive", "equal", "mean", "gru", "tcn"]
 
 
 class Predictor(nn.Module):
@@ -108,8 +109,8 @@ class Catfa(FeatureSystem):
 
     Args:
         feature_width: F.
-        distances: how far from a frame each predictor looks; 0 is among them, so that every frame has one.
-        aggregation: "adaptive" weights; "equal" weights (average pooling); "gru"; "tcn".
+        distances: how far from a frame each predictor looks: any set (Table VII).
+        aggregation: "adaptive" weights; "equal" weights or "mean" (average pooling, the same); "gru"; "tcn".
         single: the output is the first generator's on the prediction from this distance alone (Table IV); None: the
             aggregate. It changes no weights.
         variance_hidden: width of the variance estimator's hidden layer.
@@ -193,12 +194,13 @@ class Catfa(FeatureSystem):
     def predict_features(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """f^p: features (B, T, F) -> (B, T, D, F), entry (t, d) made of frame t + d; and which of these exist, (T, D).
 
-        Beyond the window's ends the nearest frame stands in.
+        Beyond the window's ends the nearest frame stands in; it counts only where a frame has no other neighbour.
         """
         frames = features.shape[1]
         ahead = torch.tensor(self.distances, device=features.device)
         source = torch.arange(frames, device=features.device)[:, None] + ahead
         valid = (source >= 0) & (source < frames)
+        valid |= ~valid.any(dim=1, keepdim=True)
         source = source.clamp(0, frames - 1)
         made = [network(features)[:, source[:, number]] for number, network in enumerate(self.predictors)]
         return torch.stack(made, dim=2), valid
@@ -225,8 +227,8 @@ class Catfa(FeatureSystem):
 
 
 def _check(distances: Sequence[int], aggregation: str, single: int | None) -> None:
-    if 0 not in distances or len(set(distances)) != len(distances):
-        raise UsageError(f"catfa: distances={list(distances)}; they are different, and 0 is among them")
+    if not distances or len(set(distances)) != len(distances):
+        raise UsageError(f"catfa: distances={list(distances)}; give at least one, each once")
     if aggregation not in get_args(Aggregation):
         raise UsageError(
             f"catfa: aggregation={aggregation!r} is not one of {', '.join(get_args(Aggregation))}"

@@ -41,7 +41,7 @@ SMALL_START = 0.001
 
 
 class ResidualBlock(nn.Module):
-    """Two times group norm, ReLU and a convolution over time, added to the input. HMMR section 3.1.
+    """Two times group norm, ReLU and a convolution over time, added to the input. HMMR section 3.2.
 
     A group's statistics are over its channels and all frames of the window.
     """
@@ -62,7 +62,7 @@ class ResidualBlock(nn.Module):
 
 
 class TemporalEncoder(nn.Module):
-    """f_movie: three blocks, so that a frame's row of the movie strip sees 13 frames. HMMR section 3.1."""
+    """f_movie: three blocks, so that a frame's row of the movie strip sees 13 frames. HMMR section 3.2."""
 
     def __init__(self, width: int, groups: int) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class TemporalEncoder(nn.Module):
 
 
 class Hallucinator(nn.Module):
-    """The movie strip's row from one frame's feature alone: three layers and a skip connection. HMMR section 3.3."""
+    """The movie strip's row from one frame's feature alone: three layers and a skip connection. HMMR section 3.4."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class Hallucinator(nn.Module):
 
 
 class DeltaRegressor(nn.Module):
-    """The pose some frames away, refined three times from the current prediction; shape and camera are kept. HMMR 3.2."""
+    """The pose some frames away, refined three times from the current prediction; shape and camera are kept. HMMR 3.3."""
 
     def __init__(self, feature_width: int, hidden: int) -> None:
         super().__init__()
@@ -194,10 +194,8 @@ class Hmmr(FeatureSystem):
 
 
 def start_small(layer: nn.Conv1d | nn.Linear) -> None:
-    """Start a layer near zero: variance 0.001 over the mean of fan-in and fan-out, truncated at two deviations."""
-    fan_in, fan_out = nn.init._calculate_fan_in_and_fan_out(layer.weight)
-    deviation = (SMALL_START / ((fan_in + fan_out) / 2)) ** 0.5
-    nn.init.trunc_normal_(layer.weight, std=deviation, a=-2 * deviation, b=2 * deviation)
+    """Start a layer near zero: uniform, of variance 0.001 over the mean of fan-in and fan-out. human_dynamics."""
+    nn.init.xavier_uniform_(layer.weight, gain=SMALL_START**0.5)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
 

@@ -66,7 +66,7 @@ class LstmStack(nn.Module):
 
 
 class NoiseModel(nn.Module):
-    """Variances of a noise, one per coordinate of the state, from an LSTM and one layer. Coskun et al. 2017."""
+    """Variances of a noise, one per coordinate of the state, from an LSTM and one layer. `kfl_QRf.py`, noiseQ, noiseR."""
 
     def __init__(self, hidden_size: int, dropout: float) -> None:
         super().__init__()

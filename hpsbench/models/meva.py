@@ -25,6 +25,7 @@ CARD = {
         "encoders, motion decoder and refiner as in MEVA meva/lib/meva_model.py with the released configuration; 90 frames",
         "parameters without the frozen motion VAE: 5114000 more (vae_rec_1), 6237984 (vae_rec_2)",
         "6D rotations: first column, then second, one after the other",
+        "vae rec_2 makes the first pose itself; the network that makes it for rec_1 stays among the entries, unused",
     ],
     "reading": [
         "names of a checkpoint's entries below its prefixes are those of the public code; no released file was at hand",
@@ -56,7 +57,10 @@ def _unit(vector: Tensor) -> Tensor:
 
 
 class TemporalEncoder(nn.Module):
-    """Bidirectional GRU, tanh, a linear layer; plus the features where it is residual. MEVA section 3.1."""
+    """Bidirectional GRU, tanh, a linear layer; plus the features where it is residual. MEVA `meva_model.py`.
+
+    The paper's spatio-temporal feature extractor (residual), and its motion encoder before the VME (not residual).
+    """
 
     def __init__(self, width: int, n_layers: int, hidden_size: int, output_size: int, residual: bool) -> None:
         super().__init__()
@@ -116,7 +120,7 @@ class Recurrence(nn.Module):
 
 
 class MotionVae(nn.Module):
-    """The variational autoencoder of motions, pretrained on AMASS; its decoder is MEVA's VME. MEVA section 3.2.
+    """The variational autoencoder of motions, pretrained on AMASS; its decoder is MEVA's VME. MEVA `vae_recs.py`.
 
     Poses are 24 rotations in MEVA's 6D form (144 numbers). Its own training: squared error 1, of the root 20, divergence 0.1.
 

@@ -27,7 +27,7 @@ CARD = {
 
 
 class Spin(FeatureSystem):
-    """SPIN's iterative regressor on precomputed features, frame by frame.
+    """SPIN's iterative regressor on precomputed features, frame by frame. SPIN section 3.2, HMR section 3.2.
 
     The ResNet-50 before it is an extractor (`hpsbench.features.backbones`); a whole SPIN checkpoint gives the
     regressor here and the backbone there.

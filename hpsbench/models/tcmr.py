@@ -20,7 +20,7 @@ CARD = {
     "predicts": "SMPL parameters and camera of the middle frame of a window",
     "parameters": 81907360,
     "fixed": "everything, as in TCMR_RELEASE lib/models/tcmr.py",
-    "reading": "none",
+    "reading": "windows of another length than 16: the current frame is T // 2, past and future are what lies before and after",
     "narrow": {"feature_width": 24, "hidden_size": 8, "attention_width": 6, "regressor_hidden": 12},
     "checkpoint": ["tcmr_demo_model.pth.tar", "tcmr_table4_3dpw_test.pth.tar"],
     "get": "the links in the README of github.com/hongsukchoi/TCMR_RELEASE",
@@ -57,7 +57,7 @@ class Attention(nn.Module):
 
 
 class TemporalEncoder(nn.Module):
-    """A GRU over all frames read at the middle one, one over the past, one over the future. TCMR section 3.2."""
+    """A GRU over all frames read at the middle one, one over the past, one over the future. TCMR sections 3.1, 3.2."""
 
     def __init__(self, width: int, n_layers: int, hidden_size: int, attention_width: int) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class TemporalEncoder(nn.Module):
 
 
 class Tcmr(FeatureSystem):
-    """TCMR's generator.
+    """TCMR's generator: temporal encoder, integration (section 3.3), SPIN's regressor on the fused vector.
 
     Args:
         n_layers: of each GRU.

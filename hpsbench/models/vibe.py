@@ -20,7 +20,11 @@ CARD = {
     "predicts": "SMPL parameters and camera of every frame of a window",
     "parameters": 21309597,
     "fixed": "generator as in VIBE lib/models/vibe.py with the released configuration: one-way GRU, 2 layers of 1024, residual",
-    "reading": "the paper's text says bidirectional; released weights are one-way (option bidirectional, 45439133 parameters)",
+    "reading": [
+        "the paper's text says bidirectional; released weights are one-way (option bidirectional, 45439133 parameters)",
+        "the paper's text says one shape per clip; the released code regresses one per frame, and so does this",
+        "the residual (released: yes) leaves no trace in a checkpoint; files without a card are taken to have it",
+    ],
     "narrow": {"feature_width": 24, "hidden_size": 8, "regressor_hidden": 12},
     "checkpoint": ["vibe_model_w_3dpw.pth.tar", "vibe_model_wo_3dpw.pth.tar"],
     "get": "vibe_data.zip of github.com/mkocabas/VIBE (scripts/prepare_data.sh)",
@@ -58,7 +62,7 @@ class TemporalEncoder(nn.Module):
 
 
 class Vibe(FeatureSystem):
-    """VIBE's generator, as released; the motion discriminator is a part of training.
+    """VIBE's generator (section 3.1), as released; the motion discriminator is a part of training.
 
     Args:
         n_layers: of the GRU.
