@@ -196,14 +196,12 @@ def _from_factory(text: str, trust_code: bool) -> "System":
             f"{text} is code that would be run; pass --trust-code (trust_code=True) if you trust it"
         )
     module, _, name = text.partition(":")
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # last, so that nothing here stands in for an installed package
     try:
         factory = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise UsageError(f"cannot find {name!r} in {module!r}: {error}") from error
-    finally:
-        sys.path.remove(here)
     return _checked(text, factory())
 
 

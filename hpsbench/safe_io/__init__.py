@@ -6,7 +6,7 @@ asked for; a damaged one raises `BrokenFile`.
 """
 
 from hpsbench.safe_io.archives import load_npy, load_npz
-from hpsbench.safe_io.checkpoints import load_torch
+from hpsbench.safe_io.checkpoints import check_program, is_program, load_torch
 from hpsbench.safe_io.joblib_dumps import StoredArray, load_joblib
 from hpsbench.safe_io.matlab import load_matlab
 from hpsbench.safe_io.pickles import load_pickle
@@ -14,6 +14,8 @@ from hpsbench.safe_io.trust import trust_pickles
 
 __all__ = [
     "StoredArray",
+    "check_program",
+    "is_program",
     "load_joblib",
     "load_matlab",
     "load_npy",

@@ -27,6 +27,9 @@ _PROGRAM_MEMBERS = re.compile(
 )
 
 
+_EXPORTED = ("archive_format", "serialized_exported_program.json")
+
+
 class _Dtype(PendingDtype):
     """`numpy.dtype` for torch's unpickler, which fills objects in place."""
 
@@ -83,6 +86,41 @@ def load_torch(path: Path, *, max_bytes: int = 8 * MAX_BYTES) -> Any:
                         raise refusal from error
                     raise
         return _finished(value)
+
+
+def is_program(path: Path) -> bool:
+    """Whether a file is an exported program (`.pt2` or TorchScript) rather than a checkpoint."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(_PROGRAM_MEMBERS.fullmatch(name) for name in archive.namelist())
+
+
+def check_program(path: Path, *, max_bytes: int = 8 * MAX_BYTES) -> None:
+    """Refuse an exported program whose pickles ask for more than tensors, numbers and containers.
+
+    `torch.export.load` unpickles sample inputs and constants without restriction. What an honest program keeps there
+    needs none of the names that run a command; a file that wants more is refused even from trusted hands, unless the
+    user names the very file with `--trust-pickle`.
+
+    Raises:
+        UnsafeFile: the message names what the file asks for; or it is TorchScript, which is not loaded at all.
+        BrokenFile: truncated, damaged, too large, or not an exported program.
+        MissingData: no such file.
+    """
+    file_size(path, max_bytes)
+    with broken_if_unreadable(path, "exported program"):
+        if not zipfile.is_zipfile(path):
+            raise BrokenFile(f"{path}: not an exported program (.pt2), which is a zip archive")
+        with zipfile.ZipFile(path) as archive:
+            names = [info.filename for info in archive.infolist()]
+        if not is_trusted(path) and (wanted := _unknown_names(path)):
+            raise unsafe(path, ", ".join(wanted))
+    if not any(name.rpartition("/")[2] in _EXPORTED for name in names):
+        raise UnsafeFile(
+            f"{path}: TorchScript or another kind of program, which is not loaded; export the model again with "
+            "torch.export.save, or to ONNX"
+        )
 
 
 def _safe_globals() -> list[Any]:
