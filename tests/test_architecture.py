@@ -77,6 +77,13 @@ def test_rooms_import_only_from_below() -> None:
             assert LEVEL[other] > LEVEL[room], f"{path}: {room} imports {other}, which is not below it"
 
 
+def test_writers_of_raw_data_share_no_code_with_its_readers() -> None:
+    """Else a slip in a format or in the geometry would be made twice, and cancel out in every test."""
+    for path in modules():
+        if room_of(path) == "synth":
+            assert imported_rooms(path) <= {"synth", "types", "errors"}, path
+
+
 def test_every_room_has_a_line_in_the_table() -> None:
     rooms = {room_of(p) for p in modules()} - {"__init__", "__main__"}
     assert rooms <= set(LEVEL), f"rooms without a line: {rooms - set(LEVEL)}"

@@ -11,13 +11,12 @@ crop of 200 x 224; numbers of the test files that are not packed.
 """
 
 import functools
-import io
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from hpsbench.synth.hdf5_files import hdf5
 from hpsbench.synth.output import Progress, encode, write_items, write_whole
 from hpsbench.synth.points import named_points
 from hpsbench.synth.scene import Scene, make_scene
@@ -327,14 +326,3 @@ def _write_collection(root: Path, size: str, seed: int) -> None:
     path = root / COLLECTION
     if not path.is_file():
         write_whole(path, hdf5(collection(size, seed)))
-
-
-def hdf5(arrays: Mapping[str, Array]) -> bytes:
-    """A plain HDF5 file, without times in it."""
-    import h5py
-
-    file = io.BytesIO()
-    with h5py.File(file, "w") as document:
-        for name, values in arrays.items():
-            document.create_dataset(name, data=values, track_times=False)
-    return file.getvalue()
