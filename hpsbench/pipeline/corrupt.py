@@ -22,9 +22,9 @@ from hpsbench.corruption._plan import Condition, keypoint_boxes, plan_track
 from hpsbench.errors import BadData, FeatureMismatch, MissingFeatures
 from hpsbench.features.backbones import Extractor
 from hpsbench.features.batches import compute_features
+from hpsbench.features.frames import Frames
 from hpsbench.pipeline.extract import (
     FeatureJob,
-    Frames,
     Speed,
     attributes,
     grown_splits,

@@ -12,10 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpsbench.errors import (
-    BadData,
     FeatureMismatch,
     MissingCheckpoint,
-    MissingRawFiles,
     ResumeMismatch,
     UnknownName,
     UsageError,
@@ -29,7 +27,8 @@ from hpsbench.features.backbones import (
     get_extractor,
 )
 from hpsbench.features.batches import compute_features
-from hpsbench.features.images import DECODER, crop, decode
+from hpsbench.features.frames import Frames
+from hpsbench.features.images import DECODER
 from hpsbench.pipeline.runs import record_run
 from hpsbench.pipeline.work import Progress, lock
 from hpsbench.recipes.access import find_raw
@@ -37,7 +36,7 @@ from hpsbench.recipes.catalog import get_recipe
 from hpsbench.store import layout
 from hpsbench.store.feature_sets import FeatureSetWriter
 from hpsbench.store.reader import ClipStore, open_store
-from hpsbench.types import BoolArray, FloatArray, IntArray
+from hpsbench.types import BoolArray, IntArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,60 +70,6 @@ class FeatureJob:
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {slot: getattr(self, slot) for slot in self.__slots__}
-
-
-class Frames:
-    """Finds the image, box and crop of a store's rows.
-
-    Args:
-        store: an open store.
-        raw: folder of the raw dataset, to which the clips' `image_source` is relative.
-        view: name of the view whose boxes are used.
-    """
-
-    def __init__(self, store: ClipStore, raw: Path, view: str) -> None:
-        self.raw, self.store = raw, store
-        self.crop_scale = float(store.views[view].attrs["crop_scale"])
-        self._boxes = store.views[view].bbox_cxcywh
-        self._frame_id = np.asarray(store.frames["frame_id"][:])
-        clips = store.clips
-        self._starts = clips["start"].to_numpy()
-        self._sources = clips["image_source"].tolist()
-
-    def path(self, row: int) -> Path:
-        """The image file of a row.
-
-        Raises:
-            MissingRawFiles: the dataset gives no image for this row.
-            BadData: the image is a frame inside a video, which is not read.
-        """
-        source = self._sources[int(np.searchsorted(self._starts, row, side="right")) - 1]
-        if not isinstance(source, str) or not source:
-            raise MissingRawFiles(
-                f"{self.store.location}: row {row} has no image, so it can have no features"
-            )
-        name = source.format(frame_id=int(self._frame_id[row]))
-        if "#" in name:
-            raise BadData(
-                f"{self.raw / name}: frames inside videos are not read; extract them as JPEG files next to the video"
-            )
-        return self.raw / name
-
-    def box(self, row: int) -> FloatArray:
-        """(4,) the view's box of a row."""
-        box: FloatArray = self._boxes[row]
-        return box
-
-    def crop(
-        self, row: int, size: int, change: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None
-    ) -> Any:
-        """(size, size, 3) uint8 crop of a row; `change` is applied to the whole frame before it is cropped."""
-        path = self.path(row)
-        image = decode(path)
-        try:
-            return crop(image if change is None else change(image), self.box(row), self.crop_scale, size)
-        except BadData as error:
-            raise BadData(f"{path} (row {row}): {error}") from error
 
 
 def extract(

@@ -11,8 +11,9 @@ import torch
 
 from hpsbench.bodies.smpl import Bodies, load_bodies
 from hpsbench.corruption._catalog import get_corruption
+from hpsbench.features.frames import Frames
 from hpsbench.geometry.cameras import project, project_crop, weak_perspective_to_translation
-from hpsbench.pipeline.extract import Frames, raw_folder
+from hpsbench.pipeline.extract import raw_folder
 from hpsbench.reports.drawing import PRED_COLOUR, TARGET_COLOUR, Image, caption, draw_mesh, grid
 from hpsbench.store.reader import ClipStore, TrackRows
 from hpsbench.types import Array, ClipInput, IntArray
