@@ -187,5 +187,9 @@ def score_predictions(
         condition=attrs.get("condition"),
         flags=tuple(sorted({*attrs.get("flags", ()), *collector.flags})),
         seeds=tuple(attrs.get("seeds", ())),
-        provenance={**facts, "features": attrs.get("features")},
+        provenance={
+            **facts,
+            "features": attrs.get("features"),
+            "system_options": attrs.get("system_options"),
+        },
     )

@@ -105,6 +105,7 @@ class Session:
             "dataset": self.rule.name,
             "body": self.rule.pred.body,
             "checkpoint_sha256": getattr(self.system, "checkpoint_sha256", None),
+            "system_options": self._options(),
             "features": None if self.chosen is None else self.chosen.features.name,
             "joint_set": self._joint_set,
             "synthetic": self.store.synthetic,
@@ -150,7 +151,7 @@ class Session:
             extra=collector.extra,
             features=None if self.chosen is None else self.chosen.features,
             flags=tuple(sorted(self._flags() | collector.flags)),
-            provenance=facts,
+            provenance={**facts, "system_options": self._options()},
             **self._about_system(),
         )
 
@@ -158,6 +159,11 @@ class Session:
         """Remarks that the setting itself calls for."""
         flags = set(self.chosen.flags) if self.chosen is not None else set()
         return flags | ({"no-flip-test"} if self.rule.flip_test else set())
+
+    def _options(self) -> dict[str, Any] | None:
+        """Options that the system was built with, as `batch_mixing` of MPS-Net; None where it has none to tell."""
+        options = getattr(self.system, "options", None)
+        return dict(options) if isinstance(options, Mapping) else None
 
     def _about_system(self) -> dict[str, Any]:
         return {

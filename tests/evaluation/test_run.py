@@ -358,6 +358,20 @@ def test_the_result_says_what_made_it(truth: Any, store: ClipStore, world: Path)
     assert made["hpsbench"] == hb.__version__
 
 
+def test_the_systems_options_are_kept(truth: Any, store: ClipStore, tmp_path: Path) -> None:
+    """As MPS-Net's batch mixing, which changes the numbers of one checkpoint."""
+    assert evaluate(truth, "tcmr", store).provenance["system_options"] is None
+    truth.options = {"batch_mixing": "released", "hidden_size": 8}
+    result = evaluate(truth, "tcmr", store, save=tmp_path / "run")
+    assert load_result(tmp_path / "run").provenance["system_options"] == truth.options
+    for ending in (".zarr", ".npz", ".parquet"):
+        saved = load_predictions(
+            save_predictions(load_predictions(tmp_path / "run" / "predictions.zarr"), tmp_path / f"a{ending}")
+        )
+        again = score_predictions("tcmr", saved, store).provenance["system_options"]
+        assert again == result.provenance["system_options"], ending
+
+
 def test_a_protocol_of_another_dataset_is_refused(
     truth: Any, make_store: Callable[..., ClipStore], store: ClipStore
 ) -> None:
