@@ -231,7 +231,7 @@ def _follow(
         target = 0.7 * target + 0.3 * other
     share = keyframes(time, rng, 0.52, 0.86, every=(3.0, 8.0), move=1.0) * (1.0 if len(moving) == 1 else 0.85)
     distance = intrinsics[0, 0] * 1.75 / (share * HEIGHT)
-    side = rng.uniform(0, 2 * np.pi) + np.cumsum(keyframes(time, rng, -0.25, 0.25, every=(2.0, 5.0))) / fps
+    side = rng.uniform(0, 2 * np.pi) + np.cumsum(keyframes(time, rng, -1.0, 1.0, every=(2.0, 5.0))) / fps
     tilt = rng.choice((0.02, 0.12, 0.35), p=(0.45, 0.40, 0.15)) + 0.03 * smooth_noise((frames,), fps, rng)
     away = np.stack([np.cos(tilt) * np.sin(side), np.sin(tilt), np.cos(tilt) * np.cos(side)], axis=1)
     eye = target + distance[:, None] * away

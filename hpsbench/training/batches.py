@@ -72,14 +72,16 @@ class TrainingWindows:
 
     def _read_targets(self, store: ClipStore, recipe: TrainingRecipe) -> None:
         rows, data = self.rows, recipe.data
-        pose = np.asarray(store.frames["full_pose"][rows], np.float32).reshape(-1, 24, 3)
-        self.rotmat = torch.as_tensor(axis_angle_to_rotmat(pose)).float()
-        self.betas = torch.as_tensor(np.asarray(store.frames["betas"][rows], np.float32))
         has = (
             np.asarray(store.frames["has_smpl"][rows])
             if "has_smpl" in store.frames
             else np.ones(len(rows), bool)
         )
+        # Frames without SMPL parameters hold NaN; a mask in the loss alone would let them through (0 x NaN).
+        pose = np.where(has[:, None], store.frames["full_pose"][rows], 0.0).astype(np.float32)
+        betas = np.where(has[:, None], store.frames["betas"][rows], 0.0).astype(np.float32)
+        self.rotmat = torch.as_tensor(axis_angle_to_rotmat(pose.reshape(-1, 24, 3))).float()
+        self.betas = torch.as_tensor(betas)
         self.has_smpl = torch.as_tensor(has)
         box = np.asarray(store.views[data.view].bbox_cxcywh[rows])
         keypoints = np.asarray(store.frames["keypoints2d"][rows])

@@ -1,14 +1,19 @@
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import zarr
 
+from hpsbench.bodies.smpl import load_bodies
 from hpsbench.errors import MissingFeatures
 from hpsbench.models._catalog import load_system
 from hpsbench.store.reader import open_store
+from hpsbench.training import loop
 from hpsbench.training.batches import TrainingWindows, crop_keypoints
 from hpsbench.training.config import get_training_recipe
 from hpsbench.training.loop import on_split, plan_training, train
@@ -131,3 +136,44 @@ def test_validation_on_another_split_is_another_protocol() -> None:
     other = on_split(protocol, "3dpw", "val")
     assert other.rule("3dpw").splits == ("val",)
     assert other.sha256 != protocol.sha256
+
+
+def test_frames_without_smpl_parameters_take_no_part(tiny_world: Path, tmp_path: Path) -> None:
+    for name in ("body_models", "raw"):
+        (tmp_path / name).symlink_to(tiny_world / name)
+    shutil.copytree(tiny_world / "stores", tmp_path / "stores")
+    group: Any = zarr.open_group(tmp_path / "stores" / "3dpw.zarr", mode="r+")
+    lacking = np.zeros(group["frames/has_smpl"].shape, bool)
+    lacking[::2] = True
+    for name, value in (("has_smpl", False), ("full_pose", np.nan), ("betas", np.nan)):
+        values = group[f"frames/{name}"][:]
+        values[lacking] = value
+        group[f"frames/{name}"][:] = values
+
+    store = open_store(tmp_path / "stores" / "3dpw.zarr")
+    windows = TrainingWindows(store, get_training_recipe("vibe-generator"), FEATURES)
+    batch = windows.batch(np.arange(len(windows)))
+    assert 0 < int(batch.has_smpl.sum()) < batch.has_smpl.numel()
+    assert torch.isfinite(batch.rotmat).all()
+    assert torch.isfinite(batch.betas).all()
+
+    job = loop._job("vibe-generator", tmp_path, (), FEATURES, 0, True, None)
+    job.folder.mkdir(parents=True)
+    run = loop._Run(job, load_bodies(tmp_path, synthetic=True), "cpu", tmp_path)
+    step = windows.batch(np.arange(2))
+    marked = replace(step, rotmat=step.rotmat.clone())
+    marked.rotmat[~step.has_smpl] = 7.0
+    run.model.eval()
+    first, second = (_terms(run, batch) for batch in (step, marked))
+    assert all(np.isfinite(list(first.values())))
+    assert first == second, "what stands where nothing is annotated must not matter"
+
+
+def _terms(run: Any, batch: Any) -> dict[str, float]:
+    with torch.no_grad():
+        frames = batch.has_smpl.numel()
+        joints = run.bodies.neutral.spin49(
+            batch.rotmat.reshape(frames, 24, 3, 3), batch.betas.reshape(frames, 10)
+        )
+        terms = loop.loss_terms(run.recipe, run.bodies, run.model.forward_train(batch), batch, joints)
+    return {name: float(value) for name, value in terms.items()}
