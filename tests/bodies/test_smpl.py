@@ -137,20 +137,28 @@ def test_joints_are_differentiable(bodies: Bodies, frames) -> None:
     assert betas.grad.abs().sum() > 0
 
 
-def test_gradients_are_those_of_smplx(bodies: Bodies, frames) -> None:
+@pytest.mark.parametrize("what", ["smpl24", "vertices", "spin49"])
+def test_gradients_are_those_of_smplx(bodies: Bodies, frames, what: str) -> None:
     pose, betas, _ = frames
-    weights = torch.linspace(-1, 1, 24 * 3).view(24, 3)
+    body, layer = bodies.neutral, bodies.neutral.smplx_layer()
+    extra = bodies.regressor("extra9")
     gradients = []
     for ours in (True, False):
-        free = pose[1:].clone().requires_grad_()
+        free = [value[1:].clone().requires_grad_() for value in (pose, betas)]
         if ours:
-            joints = bodies.neutral.joints(free, betas[1:])
+            points = body.vertices(*free) if what == "vertices" else body.joints(*free, via=what)
         else:
-            layer = bodies.neutral.smplx_layer()
-            joints = layer(betas=betas[1:], global_orient=free[:, :3], body_pose=free[:, 3:]).joints[:, :24]
-        (joints * weights).sum().backward()
-        gradients.append(free.grad)
-    torch.testing.assert_close(*gradients, atol=1e-5, rtol=1e-4)
+            output = layer(betas=free[1], global_orient=free[0][:, :3], body_pose=free[0][:, 3:])
+            joints54 = torch.cat([output.joints, extra.regress(output.vertices)], dim=1)
+            ways = {"smpl24": output.joints[:, :24], "vertices": output.vertices}
+            points = ways.get(what, joints54[:, list(SPIN49_FROM_SMPL54)])
+        weights = torch.sin(torch.arange(points[0].numel())).view(points.shape[1:])
+        (points * weights).sum().backward()
+        gradients.append([value.grad for value in free])
+    for mine, theirs in zip(*gradients, strict=True):
+        size = theirs.abs().max().item()
+        assert size > 1e-2
+        torch.testing.assert_close(mine, theirs, atol=2e-5 * size, rtol=0)
 
 
 @pytest.mark.parametrize(
