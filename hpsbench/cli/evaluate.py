@@ -1,6 +1,7 @@
 """`hpsbench evaluate`: predict and score under a protocol."""
 
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -11,8 +12,10 @@ from hpsbench.cli.options import (
     AsJson,
     Device,
     DryRun,
+    Flow,
     Limit,
     Out,
+    Predictions,
     Recipes,
     Root,
     TrustCode,
@@ -28,7 +31,7 @@ def register(app: typer.Typer) -> None:
 
 def evaluate_command(
     model: Annotated[
-        str, typer.Option("--model", help="Checkpoint, system name, or package.module:factory.")
+        str, typer.Option("--model", help="Checkpoint, .pt2, .onnx, system name, or package.module:factory.")
     ],
     protocol: Annotated[
         str, typer.Option("--protocol", help="'hpsbench ls protocols', or 'all' that fit.")
@@ -47,6 +50,8 @@ def evaluate_command(
     features: Annotated[
         str | None, typer.Option("--features", help="Feature set; default: the protocol's view.")
     ] = None,
+    flow: Flow = None,
+    predictions: Predictions = None,
     out_folder: Out = None,
     device: Device = "auto",
     limit: Limit = None,
@@ -57,6 +62,7 @@ def evaluate_command(
     json: AsJson = False,
 ) -> None:
     """Run a MODEL over a prepared dataset and score it under a PROTOCOL."""
+    from hpsbench.evaluation.feeds import load_source
     from hpsbench.evaluation.plan import plan_evaluation
     from hpsbench.evaluation.run import evaluate
     from hpsbench.features.backbones import choose_device
@@ -71,31 +77,28 @@ def evaluate_command(
         raise UsageError("--dry-run plans one evaluation: name one protocol")
     store = open_store(root / "stores" / f"{dataset}.zarr")
     system = load_system(model, device=choose_device(device), root=root, trust_code=trust_code)
+    reads: dict[str, Any] = {"features": features, "flow": flow}
+    if predictions is not None:
+        reads["predictions"] = load_source(predictions, root=root, trust_code=trust_code)
     about = {"command": " ".join(["hpsbench", *sys.argv[1:]]), "model": model}
     if chosen is None:
-        from hpsbench.cli.score import save_all, score_under_all, show_matrix
-
-        found = score_under_all(
-            system, store, reference, None, recipes=recipes, root=root, dataset=setting, device=device,
-            features=features, limit=limit, about=about,
-        )  # fmt: skip
-        show_matrix(found, save_all(found, root, out_folder), json)
+        options = {
+            "root": root,
+            "dataset": setting,
+            "device": device,
+            "limit": limit,
+            "about": about,
+            **reads,
+        }
+        _under_all(system, store, reference, recipes, out_folder, json, options)
         return
     if dry_run:
-        plan = plan_evaluation(system, chosen, store, dataset=setting, features=features, limit=limit)
+        plan = plan_evaluation(system, chosen, store, dataset=setting, root=root, limit=limit, **reads)
         show_plan(plan, json)
         return
     with progress("evaluate", "frames") as bar:
         result = evaluate(
-            system,
-            chosen,
-            store,
-            root=root,
-            dataset=setting,
-            features=features,
-            limit=limit,
-            on_track=bar,
-            about=about,
+            system, chosen, store, root=root, dataset=setting, limit=limit, on_track=bar, about=about, **reads
         )
     folder = result.save(out_folder or root / "runs" / run_name(result))
     if json:
@@ -103,6 +106,21 @@ def evaluate_command(
     else:
         show(result)
         note(f"results.json, frames.parquet, sequences.parquet: {folder}")
+
+
+def _under_all(
+    system: Any,
+    store: Any,
+    reference: str | None,
+    recipes: Path | None,
+    out_folder: Path | None,
+    json: bool,
+    options: dict[str, Any],
+) -> None:
+    from hpsbench.cli.score import save_all, score_under_all, show_matrix
+
+    found = score_under_all(system, store, reference, None, recipes=recipes, **options)
+    show_matrix(found, save_all(found, options["root"], out_folder), json)
 
 
 def show_plan(plan: dict[str, Any], json: bool) -> None:
@@ -121,6 +139,7 @@ def run_name(result: Any) -> str:
     made_of = [
         result.provenance.get(key) for key in ("checkpoint_sha256", "features", "protocol_sha256", "store")
     ]
+    made_of += [repr(inputs)] if (inputs := result.provenance.get("inputs")) else []
     digest = hashlib.sha256(
         repr([*made_of, result.protocol_sha256, result.partial, *result.flags]).encode()
     ).hexdigest()[:8]

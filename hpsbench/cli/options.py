@@ -28,6 +28,19 @@ Split = Annotated[
     list[str] | None, typer.Option("--split", help="train, val or test; may be given several times.")
 ]
 View = Annotated[str | None, typer.Option("--view", help="View of the store; default: the recipe's.")]
+Flow = Annotated[
+    str | None,
+    typer.Option(
+        "--flow", help="Set of optical-flow features, for a model that reads them; default: the view's."
+    ),
+]
+Predictions = Annotated[
+    str | None,
+    typer.Option(
+        "--predictions",
+        help="For a model that reads another's predictions: their file, or that model; default: the one it names.",
+    ),
+]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder for the results; default: R/runs/<id>.")]
 TrustCode = Annotated[bool, typer.Option("--trust-code", help="Allow a model that runs code of its own.")]
 

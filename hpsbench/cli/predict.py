@@ -1,13 +1,25 @@
 """`hpsbench predict`: a system's bodies of every frame a protocol lets it see, as a file."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from hpsbench.cli.console import emit_json, note, progress
 from hpsbench.cli.evaluate import show_plan
-from hpsbench.cli.options import HERE, AsJson, Device, DryRun, Limit, Recipes, Root, TrustCode, TrustPickle
+from hpsbench.cli.options import (
+    HERE,
+    AsJson,
+    Device,
+    DryRun,
+    Flow,
+    Limit,
+    Predictions,
+    Recipes,
+    Root,
+    TrustCode,
+    TrustPickle,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -17,7 +29,7 @@ def register(app: typer.Typer) -> None:
 
 def predict_command(
     model: Annotated[
-        str, typer.Option("--model", help="Checkpoint, system name, or package.module:factory.")
+        str, typer.Option("--model", help="Checkpoint, .pt2, .onnx, system name, or package.module:factory.")
     ],
     out_file: Annotated[Path, typer.Option("--out", help="Predictions to write: .zarr, .npz or .parquet.")],
     protocol: Annotated[str, typer.Option("--protocol", help="Says which frames a system may see.")] = "tcmr",
@@ -29,6 +41,8 @@ def predict_command(
     features: Annotated[
         str | None, typer.Option("--features", help="Feature set; default: the protocol's view.")
     ] = None,
+    flow: Flow = None,
+    predictions: Predictions = None,
     device: Device = "auto",
     limit: Limit = None,
     trust_code: TrustCode = False,
@@ -38,6 +52,7 @@ def predict_command(
     json: AsJson = False,
 ) -> None:
     """Run a MODEL over a prepared dataset and keep what it predicts."""
+    from hpsbench.evaluation.feeds import load_source
     from hpsbench.evaluation.plan import plan_evaluation
     from hpsbench.evaluation.run import predict
     from hpsbench.features.backbones import choose_device
@@ -49,12 +64,15 @@ def predict_command(
     chosen = get_protocol(protocol, recipes)
     store = open_store(root / "stores" / f"{dataset}.zarr")
     system = load_system(model, device=choose_device(device), root=root, trust_code=trust_code)
+    reads: dict[str, Any] = {"features": features, "flow": flow}
+    if predictions is not None:
+        reads["predictions"] = load_source(predictions, root=root, trust_code=trust_code)
     if dry_run:
-        plan = plan_evaluation(system, chosen, store, dataset=setting, features=features, limit=limit)
+        plan = plan_evaluation(system, chosen, store, dataset=setting, root=root, limit=limit, **reads)
         show_plan({**plan, "out": str(out_file)}, json)
         return
     with progress("predict", "frames") as bar:
-        made = predict(system, store, chosen, dataset=setting, features=features, limit=limit, on_track=bar)
+        made = predict(system, store, chosen, root=root, dataset=setting, limit=limit, on_track=bar, **reads)
     path = save_predictions(made, out_file)
     if json:
         emit_json(

@@ -1,23 +1,20 @@
-"""What a system is given: which feature set, and one `ClipInput` per stretch of seen frames."""
+"""Which feature set a system is given, and whose windows it predicts under."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from hpsbench.bodies.joints import convert_indices
-from hpsbench.errors import FeatureMismatch, MissingFeatures, UsageError
-from hpsbench.evaluation.frames import FramePlan
-from hpsbench.evaluation.rows import StoreRows, field_joint_set
+from hpsbench.errors import FeatureMismatch, MissingFeatures
 from hpsbench.protocols.protocol import Rule
 from hpsbench.store.reader import ClipStore, FeatureSet
-from hpsbench.types import ClipInput, FloatArray, Inputs, IntArray, WindowRule
+from hpsbench.types import Inputs, WindowRule
 
 # Flag of results whose features are of another extractor than the system was trained on.
 EXTRACTOR_MISMATCH = "extractor-mismatch"
 # Flag of results whose features are of another view than the protocol's: other boxes and crops.
 VIEW_MISMATCH = "view-mismatch"
+# `kind` of feature sets that were made of optical flow.
+FLOW = "flow"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,14 +55,15 @@ def choose_features(
         named: a set that is asked for; then another extractor is allowed and flagged.
 
     Returns:
-        The set, or None for a system that reads no features.
+        The set, or None for a system that reads no features; for one that reads images the named set if it is a
+        corrupted one, whose corruption the images get.
 
     Raises:
         MissingFeatures: no such set.
         FeatureMismatch: another width, or (unless the set was named) another extractor or other weights.
     """
     if inputs.features is None:
-        return None
+        return _condition_of_images(store, rule, inputs, named)
     chosen = (
         store.features[named] if named is not None else store.features[_default_name(store, rule, inputs)]
     )
@@ -82,6 +80,17 @@ def choose_features(
             f"{store.location}: {mismatch}; name the set (features={chosen.name!r}) to use it all the same"
         )
     return ChosenFeatures(features=chosen, flags=(EXTRACTOR_MISMATCH, *flags))
+
+
+def _condition_of_images(
+    store: ClipStore, rule: Rule, inputs: Inputs, named: str | None
+) -> ChosenFeatures | None:
+    if inputs.images is None or named is None or store.features[named].attrs.get("corruption") is None:
+        return None
+    found = store.features[named]
+    return ChosenFeatures(
+        features=found, flags=() if found.attrs.get("view") == rule.view else (VIEW_MISMATCH,)
+    )
 
 
 def _default_name(store: ClipStore, rule: Rule, inputs: Inputs) -> str:
@@ -110,7 +119,9 @@ def _clean_sets(store: ClipStore, view: str) -> list[str]:
     return [
         name
         for name, features in store.features.items()
-        if features.attrs.get("view") == view and features.attrs.get("corruption") is None
+        if features.attrs.get("view") == view
+        and features.attrs.get("corruption") is None
+        and features.attrs.get("kind") != FLOW
     ]
 
 
@@ -128,75 +139,6 @@ def _mismatch(features: FeatureSet, inputs: Inputs) -> str | None:
             f"{made_by} with {inputs.extractor_sha256[:8]}..."
         )
     return None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Clip:
-    """One stretch of seen frames.
-
-    Attributes:
-        places: (T,) its rows of the plan.
-        given: what the system gets.
-    """
-
-    places: IntArray
-    given: ClipInput
-
-
-def clips(
-    store: ClipStore,
-    rule: Rule,
-    rows: StoreRows,
-    plan: FramePlan,
-    inputs: Inputs,
-    features: FeatureSet | None,
-) -> Iterator[Clip]:
-    """One `ClipInput` per stretch in which at least one frame is scored.
-
-    Raises:
-        MissingFeatures: the feature set does not cover the frames.
-        UsageError: the system reads something that cannot be given.
-    """
-    unsupported = [name for name in ("flow", "images", "predictions") if getattr(inputs, name) is not None]
-    if unsupported:
-        raise UsageError(
-            f"the system reads {unsupported[0]}, which evaluation of a store does not give; it gives features and 2D keypoints"
-        )
-    for places in plan.segments:
-        if plan.scored[places].any():
-            yield Clip(places=places, given=_clip_input(store, rule, rows, places, inputs, features))
-
-
-def _clip_input(
-    store: ClipStore,
-    rule: Rule,
-    rows: StoreRows,
-    places: IntArray,
-    inputs: Inputs,
-    features: FeatureSet | None,
-) -> ClipInput:
-    own = rows.rows[places]
-    return ClipInput(
-        track=str(rows.track[places[0]]),
-        length=len(places),
-        frame_id=rows.frame_id[places],
-        bbox_cxcywh=np.asarray(store.views[rule.view].bbox_cxcywh[own]),
-        features=None if features is None else features.of(own),
-        keypoints2d=_keypoints(store, own, inputs.keypoints2d),
-        windows=rule.windows,
-        fps=rule.fps or rows.fps,
-    )
-
-
-def _keypoints(store: ClipStore, rows: IntArray, joint_set: str | None) -> FloatArray | None:
-    """2D keypoints in the set that the system reads; joints that the store lacks have confidence 0."""
-    if joint_set is None:
-        return None
-    given = np.asarray(store.frames["keypoints2d"][rows])
-    order = np.asarray(convert_indices(field_joint_set(store, "keypoints2d"), joint_set))
-    found = np.zeros((len(rows), len(order), 3), given.dtype)
-    found[:, order >= 0] = given[:, order[order >= 0]]
-    return found
 
 
 def windowing(system: Any, rule: WindowRule | None) -> str:

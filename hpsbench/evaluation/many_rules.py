@@ -81,6 +81,8 @@ class Scorer:
     features: str | None
     limit: int | None
     about: dict[str, Any]
+    flow: str | None = None
+    predictions: Predictions | System | None = None
     common: Restriction | None = None
     _made: dict[str, _Made] = field(default_factory=dict)
     _targets: RowCache = field(init=False)
@@ -175,7 +177,10 @@ class Scorer:
                     self.store,
                     replace(protocol, rules={rule.name: rule}),
                     dataset=rule.name,
+                    root=self.root,
                     features=self.features,
+                    flow=self.flow,
+                    predictions=self.predictions,
                     device=self.device,
                     limit=self.limit,
                 )

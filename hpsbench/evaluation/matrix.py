@@ -125,6 +125,8 @@ def protocol_matrix(
     bodies: Bodies | None = None,
     device: str | None = None,
     features: str | None = None,
+    flow: str | None = None,
+    predictions: Predictions | System | None = None,
     limit: int | None = None,
     about: Mapping[str, Any] | None = None,
     on_protocol: OnProtocol | None = None,
@@ -146,6 +148,8 @@ def protocol_matrix(
         bodies: body models, instead of `root`.
         device: where network and bodies run.
         features: name of the feature set that a system reads; None: chosen for each protocol's view.
+        flow: name of the set of flow features that a system reads; None: likewise.
+        predictions: of another system, or that system, for a system that reads them.
         limit: only the first so many tracks; the results are marked partial.
         about: more for the provenance of the results, as `command`.
         on_protocol: told of progress.
@@ -157,7 +161,9 @@ def protocol_matrix(
     """
     if frames not in FRAMES:
         raise UnknownName("choice of frames", frames, FRAMES)
-    scorer = Scorer(store, source, root, bodies, device, features, limit, dict(about or {}))
+    scorer = Scorer(
+        store, source, root, bodies, device, features, limit, dict(about or {}), flow, predictions
+    )
     settings, refused = list_settings(protocols, store, dataset)
     if reference is not None and reference not in [*settings, *refused]:
         raise UnknownName("reference protocol", reference, [*settings, *refused])

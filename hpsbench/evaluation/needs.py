@@ -40,7 +40,7 @@ def needed_bodies(
     if not kinds:
         return None
     if bodies is None:
-        bodies = load_bodies(Path(root) if root is not None else _root_of(store), store.synthetic)
+        bodies = load_bodies(Path(root) if root is not None else root_of(store), store.synthetic)
     if bodies.synthetic != store.synthetic:
         names = {True: "synthetic", False: "real"}
         raise MissingBodyModel(
@@ -91,7 +91,7 @@ def _regressors(rule: Rule, posed: bool) -> set[str]:
     return regressors
 
 
-def _root_of(store: ClipStore) -> Path:
+def root_of(store: ClipStore) -> Path:
     """The data root of a store in `R/stores/`."""
     if "://" in store.location or store.path.resolve().parent.name != "stores":
         raise MissingBodyModel(

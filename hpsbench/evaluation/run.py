@@ -12,6 +12,7 @@ import numpy as np
 
 from hpsbench.bodies.smpl import Bodies
 from hpsbench.evaluation.collect import Shared
+from hpsbench.evaluation.feeds import Given
 from hpsbench.evaluation.needs import needed_bodies, needed_files
 from hpsbench.evaluation.predicted import kind_of
 from hpsbench.evaluation.provenance import provenance
@@ -34,8 +35,11 @@ def predict(
     store: ClipStore,
     protocol: Protocol | str,
     *,
+    root: str | Path | None = None,
     dataset: str | None = None,
     features: str | None = None,
+    flow: str | None = None,
+    predictions: Predictions | System | None = None,
     device: str | None = None,
     limit: int | None = None,
     on_track: OnTrack | None = None,
@@ -46,8 +50,12 @@ def predict(
         system: what predicts.
         store: what it reads.
         protocol: says which frames, which view, which windows.
+        root: data root, for raw images and other systems' checkpoints; None: the folder above the store's `stores/`.
         dataset: dataset or setting of the protocol; None: the store's.
         features: name of a feature set; None: of the protocol's view, by the extractor that the system was trained on.
+            A system that reads images gets those of a corrupted set corrupted as well.
+        flow: name of a set of flow features, for a system that reads them; None: the one of the view.
+        predictions: of another system, or that system, for a system that reads them; None: the one that it names.
         device: where the network runs (`auto`, `cpu`, `cuda:0`); None: where it is.
         limit: only the first so many tracks.
         on_track: told of progress: (frames done, frames in all, track).
@@ -59,7 +67,8 @@ def predict(
         ProtocolMismatch, MissingFeatures, FeatureMismatch, UsageError: system, store and protocol do not fit.
         MissingPrediction: the system left out frames that the protocol scores.
     """
-    session = Session(system, store, protocol, dataset=dataset, features=features, device=device, limit=limit)
+    given = Given(features=features, flow=flow, predictions=predictions, root=root)
+    session = Session(system, store, protocol, dataset=dataset, given=given, device=device, limit=limit)
     predicted = np.zeros(len(session.plan), bool)
     for places, _, _ in session.run(on_track, keep=True):
         predicted[places] = True
@@ -76,6 +85,8 @@ def evaluate(
     bodies: Bodies | None = None,
     dataset: str | None = None,
     features: str | None = None,
+    flow: str | None = None,
+    predictions: Predictions | System | None = None,
     device: str | None = None,
     limit: int | None = None,
     save: str | Path | None = None,
@@ -92,6 +103,8 @@ def evaluate(
         bodies: body models, instead of `root`.
         dataset: dataset or setting of the protocol; None: the store's.
         features: name of a feature set; naming one of another extractor flags the result.
+        flow: name of a set of flow features, for a system that reads them.
+        predictions: of another system, or that system, for a system that reads them.
         device: where the network and the bodies run (`auto`, `cpu`, `cuda:0`); None: where they are.
         limit: only the first so many tracks; the result is marked partial.
         save: folder for results.json, the tables, and predictions.zarr.
@@ -103,7 +116,8 @@ def evaluate(
         ProtocolMismatch, MissingFeatures, FeatureMismatch, UsageError: system, store and protocol do not fit.
         MissingPrediction: the system left out frames that the protocol scores.
     """
-    session = Session(system, store, protocol, dataset=dataset, features=features, device=device, limit=limit)
+    given = Given(features=features, flow=flow, predictions=predictions, root=root)
+    session = Session(system, store, protocol, dataset=dataset, given=given, device=device, limit=limit)
     needed = needed_bodies(store, session.rule, root=root, bodies=bodies, device=device)
     collector = session.collector(needed)
     for places, arrays, joint_set in session.run(on_track, keep=save is not None):

@@ -9,9 +9,10 @@ import numpy as np
 from hpsbench.bodies.smpl import Bodies
 from hpsbench.errors import ShapeError
 from hpsbench.evaluation.collect import Collector
+from hpsbench.evaluation.feeds import Feeds, Given
 from hpsbench.evaluation.frame_context import store_context
 from hpsbench.evaluation.frames import FramePlan, accounting
-from hpsbench.evaluation.inputs import ChosenFeatures, Clip, choose_features, clips, windowing
+from hpsbench.evaluation.inputs import ChosenFeatures, windowing
 from hpsbench.evaluation.provenance import provenance
 from hpsbench.evaluation.rows import StoreRows, choose_rule, select_rows
 from hpsbench.evaluation.scoring import OnTrack
@@ -23,7 +24,7 @@ from hpsbench.protocols.catalog import get_protocol
 from hpsbench.protocols.protocol import Protocol
 from hpsbench.results.result import Result
 from hpsbench.store.reader import ClipStore, FeatureSet
-from hpsbench.types import Array, IntArray, Prediction
+from hpsbench.types import Array, ClipInput, IntArray, Prediction
 
 
 class Session:
@@ -34,7 +35,7 @@ class Session:
         store: what it reads.
         protocol: a protocol or its name.
         dataset: dataset or setting of the protocol; None: the store's.
-        features: name of a feature set; None: chosen for the system.
+        given: what the user named: feature sets, predictions of another system.
         device: where the network runs; None: where it is.
         limit: only the first so many tracks.
 
@@ -49,14 +50,15 @@ class Session:
         protocol: Protocol | str,
         *,
         dataset: str | None,
-        features: str | None,
+        given: Given,
         device: str | None,
         limit: int | None,
     ) -> None:
         self.system, self.store = system, store
         self.protocol = get_protocol(protocol) if isinstance(protocol, str) else protocol
         self.rule = choose_rule(self.protocol, store, dataset)
-        self.chosen: ChosenFeatures | None = choose_features(store, self.rule, system.inputs, features)
+        self.feeds = Feeds(system, store, self.rule, given)
+        self.chosen: ChosenFeatures | None = self.feeds.chosen
         self.rows: StoreRows = select_rows(store, self.rule, limit=limit)
         self.plan: FramePlan = self.rows.plan(self.rule)
         self._parts: list[tuple[IntArray, Mapping[str, Array]]] = []
@@ -76,20 +78,20 @@ class Session:
         Yields:
             Places of the predicted rows in the plan, their arrays, and the joint set of `joints3d`.
         """
-        features = None if self.chosen is None else self.chosen.features
         useful = [segment for segment in self.plan.segments if self.plan.scored[segment].any()]
         done, total = 0, sum(map(len, useful))
-        for clip in clips(self.store, self.rule, self.rows, self.plan, self.system.inputs, features):
-            prediction = self.system.predict(clip.given)
+        for segment in useful:
+            clip = self.feeds.clip_input(self.rows, segment)
+            prediction = self.system.predict(clip)
             arrays = _checked(self.system, clip, prediction)
-            places = clip.places[prediction.rows]
+            places = segment[prediction.rows]
             if keep:
                 self._parts.append((places, arrays))
                 self._joint_set = prediction.joint_set
             yield places, arrays, prediction.joint_set
-            done += len(clip.places)
+            done += len(segment)
             if on_track is not None:
-                on_track(done, total, clip.given.track)
+                on_track(done, total, clip.track)
 
     def gathered(self) -> Predictions:
         """All predictions that were kept, as one table."""
@@ -151,7 +153,7 @@ class Session:
             extra=collector.extra,
             features=None if self.chosen is None else self.chosen.features,
             flags=tuple(sorted(self._flags() | collector.flags)),
-            provenance={**facts, "system_options": self._options()},
+            provenance={**facts, **self.feeds.provenance(), "system_options": self._options()},
             **self._about_system(),
         )
 
@@ -229,14 +231,14 @@ def scored_of(protocol: Protocol, collector: Collector) -> Scored:
     )
 
 
-def _checked(system: System, clip: Clip, prediction: Prediction) -> dict[str, Array]:
+def _checked(system: System, clip: ClipInput, prediction: Prediction) -> dict[str, Array]:
     """Fields of a prediction; vertices only where there is no pose.
 
     Raises:
         ShapeError: rows that are not rows of the clip, or fields of another length.
     """
-    where = f"system {system.name!r}, track {clip.given.track}"
-    rows, last = np.asarray(prediction.rows), len(clip.places) - 1
+    where = f"system {system.name!r}, track {clip.track}"
+    rows, last = np.asarray(prediction.rows), clip.length - 1
     inside = rows.ndim == 1 and (len(rows) == 0 or (rows[0] >= 0 and rows[-1] <= last))
     if not inside or (np.diff(rows) <= 0).any():
         raise ShapeError(f"{where}: rows must increase and lie in 0..{last}")

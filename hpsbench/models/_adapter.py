@@ -72,6 +72,8 @@ class FeatureSystem(nn.Module):
 
     def accepts(self, rule: WindowRule) -> bool:
         """Whether the system can predict under a protocol's window rule; if not, it keeps its own `context`."""
+        if self.inputs.images is not None and rule.length != self.context.length:
+            return False  # crops are cut for the windows that it was made for, and no others
         return rule.edges != "zero-image"
 
     def predict(self, clip: ClipInput) -> Prediction:

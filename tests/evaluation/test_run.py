@@ -14,11 +14,12 @@ from hpsbench.errors import (
     BadData,
     FeatureMismatch,
     MissingBodyModel,
+    MissingCheckpoint,
     MissingFeatures,
     MissingPrediction,
+    MissingRawFiles,
     ProtocolMismatch,
     ShapeError,
-    UsageError,
 )
 from hpsbench.evaluation.run import evaluate, predict, score_predictions
 from hpsbench.predictions.files import load_predictions, save_predictions
@@ -505,7 +506,13 @@ def test_world_predictions_are_not_compared_in_the_camera(store: ClipStore) -> N
 
 def test_systems_that_read_what_is_not_given_are_refused(truth: Any, store: ClipStore) -> None:
     truth.inputs = Inputs(images=224)
-    with pytest.raises(UsageError, match="the system reads images"):
+    with pytest.raises(MissingRawFiles, match="3DPW"):
+        evaluate(truth, "tcmr", store)
+    truth.inputs = Inputs(flow=8)
+    with pytest.raises(MissingFeatures, match=r"no flow features of the view 'tcmr'.*--extractor flow-dis"):
+        evaluate(truth, "tcmr", store)
+    truth.inputs = Inputs(predictions="vibe")
+    with pytest.raises(MissingCheckpoint, match="no checkpoint of system 'vibe'"):
         evaluate(truth, "tcmr", store)
 
 
