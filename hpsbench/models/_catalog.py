@@ -97,6 +97,7 @@ def load_system(
     device: str = "cpu",
     root: Path | None = None,
     trust_code: bool = False,
+    options: Mapping[str, Any] | None = None,
 ) -> "System":
     """Load a system, ready to predict.
 
@@ -109,6 +110,7 @@ def load_system(
         device: where it computes.
         root: the data root; None: the environment's `HPSBENCH_ROOT`.
         trust_code: allow `package.module:factory` and `.pt2`, which run code.
+        options: of the system of a checkpoint, instead of those that it was made with: `{"batch_mixing": "released"}`.
 
     Returns:
         A system in evaluation mode; a PyTorch module where it is one.
@@ -122,7 +124,7 @@ def load_system(
     text = str(path_or_name)
     path = find_checkpoint(text, root)
     if path is not None:
-        return _from_file(path, device, trust_code)
+        return _from_file(path, device, trust_code, options)
     if ":" in text and all(part.isidentifier() for part in text.replace(":", ".").split(".")):
         return _from_factory(text, trust_code)
     if text in _installed():
@@ -132,16 +134,18 @@ def load_system(
     raise MissingCheckpoint(_missing(text, _root(root)))
 
 
-def _from_file(path: Path, device: str, trust_code: bool) -> "System":
+def _from_file(path: Path, device: str, trust_code: bool, options: Mapping[str, Any] | None) -> "System":
     from hpsbench.safe_io import is_program
 
     if path.suffix in _PROGRAMS or is_program(path):
         from hpsbench.models._programs import load_program
 
+        if options:
+            raise UsageError(f"{path}: a program has no options to choose, got {', '.join(options)}")
         return load_program(path, device=device, trust_code=trust_code)
     from hpsbench.models._checkpoints import load_checkpoint
 
-    return load_checkpoint(path, device=device)
+    return load_checkpoint(path, device=device, options=options)
 
 
 def find_checkpoint(path_or_name: str | Path, root: Path | None = None) -> Path | None:

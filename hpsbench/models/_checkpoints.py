@@ -5,12 +5,14 @@ by the names of their entries; entries of the body model (`*.smpl.*`) depend on 
 """
 
 import json
+import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -24,6 +26,7 @@ from hpsbench.models._adapter import FeatureSystem
 from hpsbench.models._catalog import get_system, list_systems
 from hpsbench.models._regressor import REGRESSOR_ENTRIES, IterativeRegressor
 from hpsbench.safe_io import load_torch
+from hpsbench.types import NOTHING
 
 FORMAT, VERSION = "hpsbench-checkpoint", 1
 _CONTAINERS = ("gen_state_dict", "model", "state_dict")
@@ -32,11 +35,20 @@ _SAFETENSORS_LIMIT = 8  # bytes of the header's length
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What a checkpoint file holds: entries by name, and the card, or None in files that have none."""
+    """What a checkpoint file holds.
+
+    Attributes:
+        path: the file.
+        entries: of the network, by name.
+        card: of our own files, None in others.
+        container: top-level keys of a released file, with the values of those that are plain numbers or text (`epoch`,
+            `performance`), else None.
+    """
 
     path: Path
     entries: Mapping[str, Tensor]
     card: Mapping[str, Any] | None
+    container: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
 
 
 def read_checkpoint(path: Path) -> Stored:
@@ -64,7 +76,16 @@ def read_checkpoint(path: Path) -> Stored:
             f"{path}: a checkpoint of no known layout. Top level: {found or 'nothing'}; known are "
             f"{', '.join(_CONTAINERS)} and plain state dicts."
         )
-    return Stored(path, _without_prefix(entries), None)
+    container = {} if inner is content else {str(key): _plain(value) for key, value in content.items()}
+    return Stored(path, _without_prefix(entries), None, container)
+
+
+def _plain(value: Any) -> int | float | str | None:
+    """A number or text as JSON has it; None for everything else, and for NaN."""
+    value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, int | float | str) else None
 
 
 def _is_safetensors(path: Path) -> bool:
@@ -111,22 +132,30 @@ def _without_prefix(entries: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return dict(entries)
 
 
-def load_checkpoint(path: Path, *, device: str | torch.device = "cpu") -> FeatureSystem:
+def load_checkpoint(
+    path: Path, *, device: str | torch.device = "cpu", options: Mapping[str, Any] | None = None
+) -> FeatureSystem:
     """Build the system that a checkpoint holds and load it, in evaluation mode.
+
+    Args:
+        path: the file.
+        device: where the system computes.
+        options: of the system, instead of those that the file says or its entries tell: `batch_mixing` of MPS-Net.
 
     Raises:
         MissingCheckpoint, UnsafeFile, BrokenFile, UnknownCheckpoint: as for `read_checkpoint`.
         UnknownCheckpoint: entries of no system that hpsbench knows.
         CheckpointMismatch: missing or unexpected entries, or wrong shapes; the message names them.
     """
-    stored = read_checkpoint(path)
-    system = _from_card(stored) if stored.card is not None else _from_released(stored)
+    stored, options = read_checkpoint(path), dict(options or {})
+    system = _from_card(stored, options) if stored.card is not None else _from_released(stored, options)
     system.checkpoint_sha256 = file_sha256(stored.path)
     return system.to(device).eval()
 
 
-def _from_card(stored: Stored) -> FeatureSystem:
+def _from_card(stored: Stored, chosen: Mapping[str, Any]) -> FeatureSystem:
     card = dict(stored.card or {})
+    card["options"] = {**card["options"], **chosen}
     system = _build(get_system(card["system"]), card["options"], stored.path)
     _load(system, stored, {name: name for name in system.state_dict()}, {})
     system.card = card
@@ -139,13 +168,14 @@ def _from_card(stored: Stored) -> FeatureSystem:
     return system
 
 
-def _from_released(stored: Stored) -> FeatureSystem:
+def _from_released(stored: Stored, chosen: Mapping[str, Any]) -> FeatureSystem:
     entries = {name: value for name, value in stored.entries.items() if not _of_body_model(name)}
     shapes = {name: tuple(value.shape) for name, value in entries.items()}
     for name in list_systems():
         kind = get_system(name)
         options = kind.recognise(shapes) if hasattr(kind, "recognise") else None
         if options is not None:
+            options = {**options, **chosen}
             system = _build(kind, options, stored.path)
             _load(system, replace(stored, entries=entries), system.released_names(), kind.released_extras())
             system.card = _released_card(stored, name, options, len(stored.entries) - len(entries))
@@ -174,6 +204,8 @@ def _released_card(stored: Stored, name: str, options: Mapping[str, Any], ignore
         "layout": "released",
         "extractor": "spin",
     }
+    if stored.container:
+        card["container"] = dict(stored.container)
     if ignored:
         card["body_model_entries_left_out"] = ignored
     if stored.path.absolute() == embedded.REGRESSOR.absolute():
