@@ -31,6 +31,8 @@ _FLOW = (
     "prepare",
     "verify",
     "extract",
+    "import",
+    "export",
     "corrupt",
     "train",
     "predict",
@@ -44,7 +46,12 @@ _FLOW = (
 def _verbs() -> list[str]:
     """Modules of this folder that register a verb: all but the shared ones."""
     found = {module.name for module in pkgutil.iter_modules(__path__)} - {"console", "options"}
-    return sorted(found, key=lambda verb: (_FLOW.index(verb) if verb in _FLOW else len(_FLOW), verb))
+    return sorted(found, key=_place_in_flow)
+
+
+def _place_in_flow(module: str) -> tuple[int, str]:
+    verb = module.rstrip("_")  # a module whose verb is a word of Python has an underscore more
+    return (_FLOW.index(verb) if verb in _FLOW else len(_FLOW), verb)
 
 
 @app.callback(invoke_without_command=True)
