@@ -97,7 +97,7 @@ def run_demo(root: Path, *, size: str = "small", seed: int = 0, workers: int = 2
 
     Args:
         root: data root; synthetic raw data, store, checkpoints and runs go there.
-        size: of the synthetic dataset.
+        size: of the synthetic dataset; `tiny` only shows that everything runs (a few training steps, no intervals).
         seed: of the synthetic data, the corruption and the training.
         workers: processes and threads for the steps that can use them.
         watch: shows a person what is going on.
@@ -120,10 +120,12 @@ def run_demo(root: Path, *, size: str = "small", seed: int = 0, workers: int = 2
     path = root / "stores" / f"{DATASET}.zarr"
     features = _features(path, root, seed, workers, do)
     store = open_store(path)
-    models = _train(store, root, features["corrupted"], seed, do)
+    models = _train(store, root, features["corrupted"], seed, size == "tiny", do)
     do("evaluate", "evaluations", lambda bar: _evaluate(demo, store, root, models, features, bar))
     drawn = {
-        name: load_system(model, root=root) for name, trained_on, model in models if trained_on == "corrupted"
+        name: load_system(model, root=root)
+        for name, trained_on, model in models
+        if trained_on == "corrupted clips"
     }
     sheet = root / "demo.png"
     do(
@@ -168,7 +170,7 @@ def _features(path: Path, root: Path, seed: int, workers: int, do: Callable[...,
 
 
 def _train(
-    store: ClipStore, root: Path, corrupted: str, seed: int, do: Callable[..., Any]
+    store: ClipStore, root: Path, corrupted: str, seed: int, tiny: bool, do: Callable[..., Any]
 ) -> list[tuple[str, str, str]]:
     """(system, trained on, model) of every system in the table."""
     mean_pose = do("fit the mean pose", "", lambda _: fit_mean_pose(store, root, view=VIEW))
@@ -176,15 +178,15 @@ def _train(
         name: do(
             f"train {name}",
             "steps",
-            lambda bar, name=name: train(name, root, features=corrupted, seed=seed, progress=bar),
+            lambda bar, name=name: train(name, root, features=corrupted, seed=seed, tiny=tiny, progress=bar),
         )
         for name in ("spin-head", "vibe-generator")
     }
     return [
-        ("mean pose (constant)", "poses only", str(mean_pose)),
-        (FRAME_BASED, "synthetic renders", "embedded-spin"),
-        (FRAME_BASED, "corrupted", str(runs["spin-head"].checkpoint)),
-        (TEMPORAL, "corrupted", str(runs["vibe-generator"].checkpoint)),
+        ("mean pose (constant)", "annotated poses", str(mean_pose)),
+        (FRAME_BASED, "other renders", "embedded-spin"),
+        (FRAME_BASED, "corrupted clips", str(runs["spin-head"].checkpoint)),
+        (TEMPORAL, "corrupted clips", str(runs["vibe-generator"].checkpoint)),
     ]
 
 

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from hpsbench.cli.console import emit_json, note, progress, table
+from hpsbench.cli.console import emit_json, note, out, progress, table
+from hpsbench.cli.evaluate import describe_accounting
 from hpsbench.cli.options import AsJson, DryRun, Seed, Workers
 
 METRICS = (("mpjpe", "MPJPE"), ("pa_mpjpe", "PA-MPJPE"), ("pve_raw", "PVE"), ("accel_err", "Accel-err"))
@@ -44,10 +45,12 @@ def demo_command(
     rows = [_cells(row) for row in demo.rows]
     title = (
         f"synthetic 3DPW ({size}, seed {seed}), protocol {demo.rows[0].result.protocol}, test split; "
-        "mean [95 % interval over sequences]"
+        "mean, 95 % interval over sequences below"
     )
-    names = [f"{label} {demo.rows[0].result.summary[key].unit}" for key, label in METRICS]
-    table(title, ("system", "trained on", "tested on", *names, "frames"), rows, right=(*names, "frames"))
+    names = [f"{label}\n{demo.rows[0].result.summary[key].unit}" for key, label in METRICS]
+    table(title, ("system", "tested on", *names, "frames"), rows, right=(*names, "frames"))
+    first = demo.rows[0].result
+    out().print("frames: " + describe_accounting(first.accounting), markup=False, highlight=False)
     for line in demo.findings:
         note(line)
     for name, path in demo.paths.items():
@@ -60,20 +63,18 @@ def demo_command(
 
 def _cells(row: Any) -> list[str]:
     summary = row.result.summary
-    frames = summary["mpjpe"].n
     return [
-        row.system,
-        row.trained_on,
-        row.condition,
+        f"{row.system}\n  trained on {row.trained_on}",
+        row.tested_on,
         *(_value(summary[key]) for key, _ in METRICS),
-        str(frames),
+        f"{summary['mpjpe'].n:,}",
     ]
 
 
 def _value(measured: Any) -> str:
     if measured.interval is None:
         return f"{measured:.1f}"
-    return f"{measured:.1f} [{measured.interval[0]:.1f}, {measured.interval[1]:.1f}]"
+    return f"{measured:.1f}\n[{measured.interval[0]:.1f}, {measured.interval[1]:.1f}]"
 
 
 @contextmanager

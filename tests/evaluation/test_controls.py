@@ -69,6 +69,8 @@ def controls(root: Path, target: Path) -> dict[str, Result]:
             fit_mean_pose(store, root, view="tcmr", split=split, out=target / f"{name}.safetensors")
         )
         results[name] = evaluate(fitted, "tcmr", store, root=root)
+    average = fit_mean_pose(store, root, view="tcmr", steps=0, out=target / "average.safetensors")
+    results["average"] = evaluate(load_system(average), "tcmr", store, root=root)
     return results
 
 
@@ -118,13 +120,18 @@ def test_the_frame_based_baseline_is_clearly_better_than_the_mean_pose(
     small_world: Path, tmp_path: Path
 ) -> None:
     found = controls(small_world, tmp_path)
-    for metric, most in (("mpjpe", 0.75), ("pa_mpjpe", 0.85)):
-        ratio = found["clean"].summary[metric] / found["mean"].summary[metric]
-        assert ratio <= most, f"{metric}: {ratio:.3f}"
+    # The constant that minimises the training error, and for errors after alignment also the average pose.
+    for metric, most, floor in (
+        ("mpjpe", 0.75, "mean"),
+        ("pa_mpjpe", 0.85, "mean"),
+        ("pa_mpjpe", 0.85, "average"),
+    ):
+        ratio = found["clean"].summary[metric] / found[floor].summary[metric]
+        assert ratio <= most, f"{metric} over {floor}: {ratio:.3f}"
         keys = ["track", "frame_id"]
         both = (
             found["clean"]
-            .frames.merge(found["mean"].frames, on=keys, suffixes=("", "_mean"))
+            .frames.merge(found[floor].frames, on=keys, suffixes=("", "_mean"))
             .dropna(subset=[metric])
         )
         compared = paired_ratio(both[metric], both[f"{metric}_mean"], both["sequence"])
