@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hpsbench.errors import HpsbenchError
+from hpsbench.models._sliding import WINDOWS_PER_BATCH, WORTHWHILE
 from hpsbench.models._streams import Stream, frames_per_batch, streams_of
 from hpsbench.models._system import PREDICTED_FIELDS, HPSOutput
 from hpsbench.store.windows import Window, rule_windows, window_rows
@@ -50,6 +51,14 @@ class FeatureSystem(nn.Module):
     def forward(self, features: Tensor) -> HPSOutput:
         """Features (B, T, F) -> bodies, T' = T or 1."""
         raise NotImplementedError
+
+    shares_windows: ClassVar[bool] = False
+    """Whether `forward_windows` is cheaper than `forward` on windows that overlap much."""
+
+    def forward_windows(self, frames: Tensor, rows: Tensor) -> HPSOutput:
+        """As `forward(frames[rows])`, for evaluation: windows (W, T) that are rows of frames (U, F), most in many windows."""
+        output: HPSOutput = self(frames[rows])
+        return output
 
     def forward_train(self, batch: Batch) -> HPSOutput:
         """What the losses see; differs from `forward` where a loss needs rows that are no predictions."""
@@ -135,6 +144,8 @@ def _groups(
 ) -> Iterator[tuple[Window, ...]]:
     most = frames_per_batch(system.inputs, FRAMES_PER_BATCH)
     size = max(1, most // max(_length(rule, n), 1))
+    if system.shares_windows:
+        size = max(size, WINDOWS_PER_BATCH)
     for first in range(0, len(cut), size):
         yield tuple(cut[first : first + size])
 
@@ -151,8 +162,15 @@ def _run(
     length = _length(rule, n)
     seen = np.stack([window_rows(window, length=length, n=n, outside="repeat") for window in group])
     device = next(system.parameters()).device
-    batch = [torch.from_numpy(stream[seen].astype(np.float32, copy=False)).to(device) for stream in streams]
-    output: HPSOutput = system(*batch)
+    unique, places = np.unique(seen, return_inverse=True)
+    if system.shares_windows and len(streams) == 1 and seen.size >= WORTHWHILE * unique.size:
+        frames = torch.from_numpy(streams[0][unique].astype(np.float32, copy=False)).to(device)
+        output = system.forward_windows(frames, torch.from_numpy(places.reshape(seen.shape)).to(device))
+    else:
+        batch = [
+            torch.from_numpy(stream[seen].astype(np.float32, copy=False)).to(device) for stream in streams
+        ]
+        output = system(*batch)
     rows, which, places = _predicted(group, length, rule)
     if _frames(output) == 1:
         places = np.zeros_like(places)

@@ -6,11 +6,13 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from hpsbench.bodies.mean_params import MeanParams
 from hpsbench.errors import ShapeError, UsageError
 from hpsbench.models._adapter import Batch, FeatureSystem
 from hpsbench.models._regressor import IterativeRegressor
+from hpsbench.models._sliding import regress
 from hpsbench.models._system import HPSOutput
 from hpsbench.models.tcmr import ATTENTION_WIDTH, Attention
 from hpsbench.types import WindowRule
@@ -61,10 +63,10 @@ def released_pairs(similarity: Tensor, attention: Tensor) -> Tensor:
 
     Returns:
         (B, 2, T, T): of the list of all NSSM, then all attention maps, sample n gets entries 2n and 2n + 1. At B = 1 that
-        is its own pair; else nearly every sample gets maps of other windows, and half of them no learned map.
+        is its own pair; else nearly every sample gets maps of other windows, and half of them no learned map. Rows of the
+        maps, (B, K, T), are paired alike.
     """
-    batch, frames, _ = similarity.shape
-    return torch.cat([similarity, attention]).reshape(batch, 2, frames, frames)
+    return torch.cat([similarity, attention]).reshape(len(similarity), 2, *similarity.shape[1:])
 
 
 class TemporalAttention(nn.Module):
@@ -93,6 +95,7 @@ class TemporalAttention(nn.Module):
         self.conv_theta = nn.Conv1d(width, hidden, 1, bias=False)
         self.conv_g = nn.Conv1d(width, hidden, 1, bias=False)
         self.conv_mask = nn.Conv1d(hidden, width, 1, bias=False)
+        self.integration = integration
         self.conv_mask_forR = nn.Conv2d(2, 1, 1, bias=False) if temporal_module == "moca" else None
         self.attention = Attention(width, hidden=attention_width) if integration != "none" else None
 
@@ -103,10 +106,7 @@ class TemporalAttention(nn.Module):
         weights = torch.softmax(theta.transpose(1, 2) @ phi, dim=-1)
         if self.conv_mask_forR is not None:
             similarity = torch.softmax(features @ frames, dim=-1)
-            if mixing == "released":
-                pair = released_pairs(similarity, weights)
-            else:
-                pair = torch.stack([similarity, weights], dim=1)
+            pair = _pairs(similarity, weights, mixing)
             weights = torch.softmax(self.conv_mask_forR(pair)[:, 0], dim=-1)
         context: Tensor = self.conv_mask((weights @ given.transpose(1, 2)).transpose(1, 2))
         return features + context.transpose(1, 2)
@@ -132,6 +132,61 @@ class TemporalAttention(nn.Module):
         """Z (B, T, F) -> the current frame fused with the one before and after it, and the weights. Table 3, TF-intgr."""
         middle = encoded.shape[1] // 2
         return self.fuse(encoded[:, middle - 1 : middle + 2])
+
+    def windows(self, frames: Tensor, rows: Tensor, mixing: Mixing) -> tuple[Tensor, Tensor]:
+        """`hafi` or `neighbours` of `forward(frames[rows])`: refined current frames (W, F) and weights of the last level (W, 3).
+
+        Only its maps are a window's own. The rest is linear in the frames and done once for each: the projections, their
+        products, the way of g through conv_mask, the attention block's first layer. A refined frame is a weighted sum of the
+        window's features and of their values, so one product with those of all frames makes it.
+
+        Args:
+            frames: (U, F).
+            rows: (W, T), the frames of each window.
+            mixing: "released" pairs the maps of groups of 8 windows, in the order given.
+        """
+        block = self.attention
+        if block is None:
+            raise UsageError("MPS-Net without integration has no attention block to fuse frames with")
+        middle, offsets = rows.shape[1] // 2, HAFI_OFFSETS if self.integration == "hafi" else ((-1, 0, 1),)
+        used = rows[:, [middle + offset for group in offsets for offset in group]]
+        values = linear(linear(frames, self.conv_g.weight[..., 0]), self.conv_mask.weight[..., 0])
+        maps = _spread(self._maps(frames, rows, used, mixing), rows, len(frames))
+        projected = block.fc(frames)[used] + maps @ linear(values, block.fc.weight)
+        groups = projected.reshape(len(rows), len(offsets), 3, -1)
+        weights = block.weigh(groups.flatten(0, 1)).reshape(len(rows), -1, 3)
+        last = weights[:, 0]
+        if len(offsets) > 1:
+            last = block.weigh(torch.sum(groups * weights[..., None], dim=2))
+            weights = last[..., None] * weights
+        shares = weights.flatten(1)[:, None]
+        refined = _spread(shares, used, len(frames))[:, 0] @ frames + (shares @ maps)[:, 0] @ values
+        return refined, last
+
+    def _maps(self, frames: Tensor, rows: Tensor, used: Tensor, mixing: Mixing) -> Tensor:
+        """What the frames `used` (W, K) of each window weigh its frames `rows` (W, T) with: (W, K, T)."""
+        theta, phi = (linear(frames, conv.weight[..., 0]) for conv in (self.conv_theta, self.conv_phi))
+        place = used[..., None], rows[:, None]
+        weights = torch.softmax((theta @ phi.t())[place], dim=-1)
+        if self.conv_mask_forR is None:
+            return weights
+        similarity = torch.softmax((frames @ frames.t())[place], dim=-1)
+        groups = [torch.split(maps, RELEASED_GROUP) for maps in (similarity, weights)]
+        pair = torch.cat([_pairs(one, other, mixing) for one, other in zip(*groups, strict=True)])
+        return torch.softmax(self.conv_mask_forR(pair)[:, 0], dim=-1)
+
+
+def _pairs(similarity: Tensor, attention: Tensor, mixing: Mixing) -> Tensor:
+    """The two maps (B, K, T) that become one, side by side: (B, 2, K, T)."""
+    if mixing == "released":
+        return released_pairs(similarity, attention)
+    return torch.stack([similarity, attention], dim=1)
+
+
+def _spread(weights: Tensor, rows: Tensor, count: int) -> Tensor:
+    """Weights (W, K, T) of the frames `rows` (W, T) as weights of all frames, (W, K, count)."""
+    spread = weights.new_zeros(*weights.shape[:2], count)
+    return spread.scatter_add_(2, rows[:, None].expand_as(weights), weights)
 
 
 class MpsNet(FeatureSystem):
@@ -192,6 +247,7 @@ class MpsNet(FeatureSystem):
                 length=16, stride=16, predict="all", edges="shift-last", overlap="cut-half", short="pad"
             )
             self.context = every_frame  # type: ignore[misc]
+        self.shares_windows = integration != "none"  # type: ignore[misc]
         self.nonlocalblock = TemporalAttention(
             feature_width, hidden_size, temporal_module, integration, attention_width
         )
@@ -214,6 +270,15 @@ class MpsNet(FeatureSystem):
             encoded = self.nonlocalblock(features)
         return self._bodies(encoded, copies=1)
 
+    @torch.no_grad()
+    def forward_windows(self, frames: Tensor, rows: Tensor) -> HPSOutput:
+        """As `forward(frames[rows])` in evaluation mode."""
+        if self.integration == "none":
+            return super().forward_windows(frames, rows)
+        self._check_length(rows.shape[1])
+        refined, weights = self.nonlocalblock.windows(frames, rows, self.batch_mixing)
+        return replace(regress(self.regressor, refined).output(len(rows)), aux={"attention": weights})
+
     def forward_train(self, batch: Batch) -> HPSOutput:
         """Three bodies of frame T // 2, T' = 3, equal but for the regressor's dropout, all supervised with that frame.
 
@@ -234,15 +299,17 @@ class MpsNet(FeatureSystem):
         """Z (B, T, F) -> bodies; a fused frame `copies` times."""
         if self.integration == "none":
             return self.regressor.frames(encoded)
-        least = self._shortest()
-        if encoded.shape[1] < least:
-            raise ShapeError(
-                f"mpsnet: windows of {encoded.shape[1]} frames; {self.integration} needs at least {least}"
-            )
+        self._check_length(encoded.shape[1])
         block = self.nonlocalblock
         refined, weights = block.hafi(encoded) if self.integration == "hafi" else block.neighbours(encoded)
         output = self.regressor.frames(refined[:, None].expand(-1, copies, -1))
         return replace(output, aux={"attention": weights.detach()})
+
+    def _check_length(self, frames: int) -> None:
+        if frames < self._shortest():
+            raise ShapeError(
+                f"mpsnet: windows of {frames} frames; {self.integration} needs at least {self._shortest()}"
+            )
 
     def _shortest(self) -> int:
         """Fewest frames of a window in which T // 2 has all the neighbours that are fused."""

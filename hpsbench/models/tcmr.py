@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from hpsbench.bodies.mean_params import MeanParams
 from hpsbench.models._adapter import Batch, FeatureSystem
 from hpsbench.models._regressor import IterativeRegressor
+from hpsbench.models._sliding import SharedGru, regress
 from hpsbench.models._system import HPSOutput
 from hpsbench.models.vibe import gru_hidden_size
 from hpsbench.types import WindowRule
@@ -53,7 +54,11 @@ class Attention(nn.Module):
 
     def forward(self, vectors: Tensor) -> Tensor:
         """(B, count, width) -> weights (B, count) that sum to 1."""
-        return torch.softmax(self.attention(self.fc(vectors).flatten(1)), dim=1)
+        return self.weigh(self.fc(vectors))
+
+    def weigh(self, projected: Tensor) -> Tensor:
+        """Projections (B, count, hidden) of the vectors -> weights (B, count)."""
+        return torch.softmax(self.attention(projected.flatten(1)), dim=1)
 
 
 class TemporalEncoder(nn.Module):
@@ -76,6 +81,17 @@ class TemporalEncoder(nn.Module):
         present = self.gru_cur(frames)[0][middle]
         past = self.gru_bef(frames[:middle])[0][-1]
         future = self.gru_aft(frames[middle + 1 :].flip(0))[0][-1]
+        return self._weighed(past, present, future)
+
+    def windows(self, frames: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """As `forward(frames[rows])`: windows (W, T) of frames (U, F), whose input projections are computed once each."""
+        middle = rows.shape[1] // 2
+        present = SharedGru(self.gru_cur, frames, rows).at(middle)
+        past = SharedGru(self.gru_bef, frames, rows[:, :middle]).at(-1)
+        future = SharedGru(self.gru_aft, frames, rows[:, middle + 1 :].flip(1)).at(-1)
+        return self._weighed(past, present, future)
+
+    def _weighed(self, past: Tensor, present: Tensor, future: Tensor) -> tuple[Tensor, Tensor]:
         vectors = torch.stack(
             [
                 self.linear_bef(torch.relu(past)),
@@ -128,6 +144,15 @@ class Tcmr(FeatureSystem):
         vectors, weights = self.encoder(features)
         output = self.regressor.frames(_fused(vectors, weights)[:, None])
         return _with_attention(output, weights)
+
+    shares_windows: ClassVar[bool] = True
+
+    @torch.no_grad()
+    def forward_windows(self, frames: Tensor, rows: Tensor) -> HPSOutput:
+        """As `forward(frames[rows])` in evaluation mode; of the second layers only the steps that lead to the current frame."""
+        vectors, weights = self.encoder.windows(frames, rows)
+        state = regress(self.regressor, _fused(vectors, weights))
+        return _with_attention(state.output(len(rows)), weights)
 
     def forward_train(self, batch: Batch) -> HPSOutput:
         """Three bodies of frame T // 2, T' = 3: from the past, from the future, and fused; all are supervised."""
