@@ -8,12 +8,13 @@ import numpy as np
 
 from hpsbench.bodies.smpl import Bodies
 from hpsbench.evaluation.frames import FramePlan
-from hpsbench.evaluation.measures import Side, VertexValues
+from hpsbench.evaluation.measures import VertexValues
 from hpsbench.evaluation.orientations import slerp_filter
 from hpsbench.evaluation.predicted import Predicted, check_needs, why_absent
 from hpsbench.evaluation.row_cache import RowCache
 from hpsbench.evaluation.rows import StoreRows
 from hpsbench.evaluation.targets import Targets, selected
+from hpsbench.evaluation.values import Side
 from hpsbench.geometry.rotations import axis_angle_to_rotmat
 from hpsbench.metrics.motion import FOOT_VERTICES
 from hpsbench.protocols.protocol import JointSource, Rule

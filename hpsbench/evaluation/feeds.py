@@ -19,7 +19,7 @@ from hpsbench.evaluation.rows import StoreRows, field_joint_set
 from hpsbench.features.frames import Frames
 from hpsbench.features.images import DECODER
 from hpsbench.geometry.rotations import axis_angle_to_rotmat
-from hpsbench.models._catalog import find_checkpoint, load_system
+from hpsbench.models._catalog import EMBEDDED, find_checkpoint, load_system
 from hpsbench.models._system import System
 from hpsbench.predictions.files import load_predictions
 from hpsbench.predictions.predictions import TAILS, Predictions
@@ -285,9 +285,10 @@ class _Lsp14:
 
 
 def _other_name(store: ClipStore, name: str, root: Path) -> str:
-    """The checkpoint of the system that is read; on synthetic data the embedded one where SPIN's is absent."""
-    if name == "spin" and store.synthetic and find_checkpoint(name, root) is None:
-        return "embedded-spin"
+    """The checkpoint of the system that is read; on synthetic data the embedded one where there is none of its own."""
+    stand_in = EMBEDDED.get(name)
+    if stand_in is not None and store.synthetic and find_checkpoint(name, root) is None:
+        return stand_in
     return name
 
 

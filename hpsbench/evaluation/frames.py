@@ -5,6 +5,7 @@ Everything here works on row numbers and masks; no joint and no mesh is touched.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from hpsbench.errors import ShapeError, UsageError
 from hpsbench.protocols.protocol import Rule
 from hpsbench.store.windows import predicted_rows, rule_windows
-from hpsbench.types import Array, BoolArray, IntArray
+from hpsbench.types import Array, BoolArray, IntArray, WindowRule
 
 UNSEEN: Final = 0
 TOO_SHORT: Final = 1
@@ -199,16 +200,22 @@ def _segments(rule: Rule, rows: IntArray, seen: BoolArray, frame_id: IntArray | 
 
 def _cut_segment(rule: Rule, segment: IntArray, state: IntArray) -> list[IntArray]:
     """Set the state of a segment's rows and return its chains of predicted rows."""
-    if rule.windows is None:
-        inside = np.arange(len(segment))
-    else:
-        inside = np.sort(predicted_rows(rule_windows(len(segment), rule.windows)))
+    count = len(segment)
+    inside: IntArray = np.arange(count) if rule.windows is None else _predicted(count, rule.windows)
     state[segment] = TOO_SHORT if len(inside) == 0 else TAIL
     chosen = segment[inside]
     state[chosen] = UNSCORED
     if len(chosen) == 0:
         return []
     return [chosen] if rule.gaps == "bridge" else _split(chosen, inside)
+
+
+@lru_cache(maxsize=4096)
+def _predicted(n: int, windows: WindowRule) -> IntArray:
+    """Rows of n that the windows predict, in time order. Do not write into it."""
+    inside = np.sort(predicted_rows(rule_windows(n, windows)))
+    inside.flags.writeable = False
+    return inside
 
 
 def _places(rows: IntArray, frame_id: IntArray | None) -> IntArray:

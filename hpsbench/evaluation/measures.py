@@ -1,4 +1,6 @@
-"""Per-frame values of every metric of a protocol: the only place that calls the metric functions.
+"""Per-frame values of every metric of a protocol, one function of `hpsbench.metrics` at a time.
+
+What metrics share (`evaluation.one_pass`) is measured there; here is what remains, and every metric by itself.
 
 A metric's value belongs to a frame: a joint error to its own, an acceleration to its centre frame, a foot step to the
 frame it starts from. Frames without a value (unscored, first and last of a track, without a standing foot) have weight
@@ -13,6 +15,7 @@ import numpy as np
 
 from hpsbench import metrics as hb_metrics
 from hpsbench.evaluation.frames import FramePlan
+from hpsbench.evaluation.values import Side, Values, nothing
 from hpsbench.geometry.alignment import similarity_align
 from hpsbench.geometry.units import M_TO_MM, per_frame2_to_si
 from hpsbench.metrics.motion import FOOT_VERTICES, WHAM_JITTER_UNIT
@@ -23,36 +26,6 @@ from hpsbench.types import Array, BoolArray, FloatArray, IntArray
 BLOCK = 256
 # Joints are smaller: 24 of 2,048 frames are 1 MB.
 _JOINT_BLOCK = 2048
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Side:
-    """Prediction or target of N rows; rows that no window predicts may hold anything.
-
-    Attributes:
-        joints: (N, J, 3) metres, the joints that are scored.
-        root: (N, 3) what root alignment takes off, metres; None: the protocol takes nothing off.
-        rotations: (N, 24, 3, 3) global joint rotations, or None.
-        feet: (N, 4, 3) the foot vertices, or None.
-    """
-
-    joints: FloatArray
-    root: FloatArray | None
-    rotations: FloatArray | None = None
-    feet: FloatArray | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Values:
-    """One metric of N rows.
-
-    Attributes:
-        value: (N,) float64 in the metric's unit; NaN where the weight is 0.
-        weight: (N,) float64; 1 where there is a value, or the number of values behind it.
-    """
-
-    value: FloatArray
-    weight: FloatArray
 
 
 @dataclass(slots=True, kw_only=True)
@@ -184,7 +157,7 @@ def _aligned(metric: Metric, side: Side, rows: IntArray) -> FloatArray:
 
 def _along_chains(metric: Metric, rule: Rule, plan: FramePlan, pred: Side, target: Side) -> Values:
     """Metrics that run over time, chain by chain; a value counts if its frame does (see `Metric.visible`)."""
-    found = _nothing(plan)
+    found = nothing(plan)
     for chain in plan.chains:
         first, second = _aligned(metric, pred, chain), _aligned(metric, target, chain)
         values, offset = _chain_values(metric, rule, first, second, pred, target, chain)
@@ -248,7 +221,7 @@ def _rotations(metric: Metric, plan: FramePlan, pred: Side, target: Side) -> Val
 
 def _feet(metric: Metric, plan: FramePlan, pred: Side, target: Side) -> Values:
     """Steps of predicted feet while the true ones stand; a frame's weight is its number of standing vertices."""
-    found = _nothing(plan)
+    found = nothing(plan)
     for chain in plan.chains:
         for start in range(0, len(chain) - 1, BLOCK):
             rows = chain[start : start + BLOCK + 1]
@@ -271,14 +244,10 @@ def _as_mesh(feet: FloatArray) -> FloatArray:
 
 
 def _at(plan: FramePlan, values: Any, rows: IntArray) -> Values:
-    found = _nothing(plan)
+    found = nothing(plan)
     found.value[rows] = _numpy(values)
     found.weight[rows] = 1.0
     return found
-
-
-def _nothing(plan: FramePlan) -> Values:
-    return Values(value=np.full(len(plan), np.nan), weight=np.zeros(len(plan)))
 
 
 def _numpy(values: Any) -> Array:

@@ -9,9 +9,10 @@ from hpsbench import __version__
 from hpsbench.bodies.joints import JointSet, get_joint_set
 from hpsbench.errors import ProtocolMismatch, ShapeError, UsageError
 from hpsbench.evaluation.frames import FramePlan, accounting, plan_frames, sequence_of
-from hpsbench.evaluation.measures import Side, VertexValues
+from hpsbench.evaluation.measures import VertexValues
 from hpsbench.evaluation.orientations import global_rotations
 from hpsbench.evaluation.summary import Scored, build_result
+from hpsbench.evaluation.values import Side
 from hpsbench.metrics.motion import FOOT_VERTICES
 from hpsbench.protocols.catalog import get_protocol
 from hpsbench.protocols.protocol import JointSource, Protocol, Rule

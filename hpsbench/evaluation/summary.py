@@ -12,15 +12,15 @@ from hpsbench.errors import BadData, MissingPrediction
 from hpsbench.evaluation.frame_context import SPEED, target_speed
 from hpsbench.evaluation.frames import FramePlan
 from hpsbench.evaluation.measures import (
-    Side,
-    Values,
     VertexValues,
     count_degenerate,
     has_joint_values,
     joint_values,
     measure,
 )
+from hpsbench.evaluation.one_pass import OnePass, run_pass
 from hpsbench.evaluation.statistics import bootstrap_interval, group_sums
+from hpsbench.evaluation.values import Side, Values
 from hpsbench.protocols.protocol import Metric, Protocol, Rule
 from hpsbench.results.measured import Measured
 from hpsbench.results.result import Result
@@ -70,10 +70,11 @@ def build_result(scored: Scored, **about: Any) -> Result:
     absent = dict(scored.absent)
     summary: dict[str, Measured] = {}
     columns: dict[str, Values] = {}
+    shared = _shared(scored, plan)
     for metric in scored.rule.metrics:
         if metric.name in absent:
             continue
-        values = measure(metric, scored.rule, plan, scored.pred, scored.target, scored.vertices)
+        values = _measured(metric, scored, plan, shared)
         if not values.weight.any():
             absent[metric.name] = _why_empty(metric, plan)
             continue
@@ -86,7 +87,7 @@ def build_result(scored: Scored, **about: Any) -> Result:
         dataset=scored.rule.name,
         summary=summary,
         absent=absent,
-        frames=_frame_table(plan, scored, columns),
+        frames=_frame_table(plan, scored, columns, shared),
         sequences=_sequence_table(plan, sequences, columns),
         accounting=accounting,
         **about,
@@ -101,16 +102,31 @@ def plain_means(scored: Scored) -> dict[str, tuple[float, int]]:
     """
     plan = _finite_plan(scored)
     sequences = Sequences.of(plan, scored.sequence)
+    shared = _shared(scored, plan)
     found = {}
     for metric in scored.rule.metrics:
         if metric.name in scored.absent:
             continue
-        values = measure(metric, scored.rule, plan, scored.pred, scored.target, scored.vertices)
+        values = _measured(metric, scored, plan, shared)
         if values.weight.any():
             by_average = _by_average(values, plan, sequences)
             value = _reported(metric, by_average, scored.rule.round)
             found[metric.name] = (value, round(values.weight.sum()))
     return found
+
+
+def _shared(scored: Scored, plan: FramePlan) -> OnePass:
+    """One pass over the joints for all metrics that are not absent."""
+    present = [metric for metric in scored.rule.metrics if metric.name not in scored.absent]
+    return run_pass(scored.rule, present, plan, scored.pred, scored.target)
+
+
+def _measured(metric: Metric, scored: Scored, plan: FramePlan, shared: OnePass) -> Values:
+    """Values of one metric: from the pass, or by its own function."""
+    values = shared.values(metric)
+    if values is not None:
+        return values
+    return measure(metric, scored.rule, plan, scored.pred, scored.target, scored.vertices)
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +254,9 @@ def _why_empty(metric: Metric, plan: FramePlan) -> str:
     return "no frame has a value"
 
 
-def _frame_table(plan: FramePlan, scored: Scored, columns: Mapping[str, Values]) -> "pd.DataFrame":
+def _frame_table(
+    plan: FramePlan, scored: Scored, columns: Mapping[str, Values], shared: OnePass
+) -> "pd.DataFrame":
     """One row per frame that is scored or has a value: the metrics, their joints, and what is known of the frame."""
     import pandas as pd
 
@@ -262,7 +280,9 @@ def _frame_table(plan: FramePlan, scored: Scored, columns: Mapping[str, Values])
     inside = plan.scored[rows]
     for metric in scored.rule.metrics:
         if metric.name in columns and has_joint_values(metric):
-            distances = joint_values(metric, plan, scored.pred, scored.target)
+            distances = shared.distances(metric)
+            if distances is None:
+                distances = joint_values(metric, plan, scored.pred, scored.target)
             names = metric.joint_names or scored.rule.target.joints.names
             for joint, own in zip(names, distances.T, strict=True):
                 column = np.full(len(rows), np.nan, np.float32)

@@ -1,12 +1,17 @@
-"""The three numbers that nearly every table prints, in one pass over the joints."""
+"""The numbers that nearly every table prints, in one pass over the joints."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Sequence
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
+from array_api_compat import array_namespace
+
+from hpsbench.errors import ShapeError, UsageError
 from hpsbench.geometry.alignment import checked_root
-from hpsbench.geometry.procrustes import to_columns
+from hpsbench.geometry.procrustes import to_columns, work_dtype
 from hpsbench.geometry.units import M_TO_MM
 from hpsbench.metrics.checks import (
+    BODY_LIMIT,
+    FREE_SCALE_LIMIT,
     FrameValues,
     Joints,
     check_finite,
@@ -15,13 +20,18 @@ from hpsbench.metrics.checks import (
     quiet,
 )
 from hpsbench.metrics.distances import (
-    aligned_mean_distance,
+    aligned_distances,
     blocks,
     column_differences,
+    column_lengths,
     joined,
     mean_length,
-    without_root,
 )
+
+Alignment: TypeAlias = Literal["none", "root", "procrustes"]
+Acceleration: TypeAlias = tuple[Literal["accel_err", "accel_pred"], Literal["none", "root"]]
+
+ALIGNMENTS: Final[tuple[Alignment, ...]] = ("none", "root", "procrustes")
 
 
 class StandardErrors(NamedTuple):
@@ -30,6 +40,20 @@ class StandardErrors(NamedTuple):
     mpjpe: FrameValues
     pa_mpjpe: FrameValues
     accel_err: FrameValues
+
+
+class JointPass(NamedTuple):
+    """What one pass over the joints found.
+
+    Attributes:
+        means: alignment -> (T,) millimetres: mean distance of the joints after it.
+        distances: alignment -> (J, T) millimetres: the distance of each joint, of the alignments that were kept.
+        accelerations: (`accel_err` or `accel_pred`, alignment) -> (T - 2,) mm/frame^2, of frames 1 to T - 2.
+    """
+
+    means: dict[Alignment, Any]
+    distances: dict[Alignment, Any]
+    accelerations: dict[Acceleration, Any]
 
 
 @quiet
@@ -48,21 +72,120 @@ def standard_errors(pred: Joints, target: Joints, *, root: Sequence[int]) -> Sta
         ShapeError, UnitError, BadData: the input is not of that kind.
     """
     check_pair(pred, target)
-    check_metres(pred, "pred")
-    check_metres(target, "target")
     chosen = checked_root(root, pred.shape[1])
-    frames = pred.shape[0]
-    plain, aligned, accelerations = [], [], []
-    for block in blocks(pred, overlap=2):
-        p, t = to_columns(pred[block, ...]), to_columns(target[block, ...])
-        moved = without_root(p - t, chosen)
-        # The last two frames come again as the first two of the next block.
-        own = slice(None) if block.stop >= frames else slice(0, block.stop - block.start - 2)
-        plain.append((mean_length(moved) * M_TO_MM)[own])
-        accelerations.append(mean_length(column_differences(moved, 2)) * M_TO_MM)
-        aligned.append(aligned_mean_distance(p, t)[own])
-    return StandardErrors(
-        check_finite(joined(plain), pred, target),
-        check_finite(joined(aligned), pred, target),
-        check_finite(joined(accelerations), pred, target),
+    roots = [_mean_of(side, chosen) for side in (pred, target)]
+    key: Acceleration = ("accel_err", "root")
+    found = joint_pass(
+        pred, target, roots=(roots[0], roots[1]), aligned=("root", "procrustes"), accelerations=(key,)
     )
+    return StandardErrors(found.means["root"], found.means["procrustes"], found.accelerations[key])
+
+
+@quiet
+def joint_pass(
+    pred: Joints,
+    target: Joints,
+    *,
+    roots: tuple[Any, Any] | None = None,
+    aligned: Collection[Alignment] = (),
+    keep: Collection[Alignment] = (),
+    accelerations: Collection[Acceleration] = (),
+) -> JointPass:
+    """Errors after several alignments and accelerations, reading the joints once.
+
+    Args:
+        pred: (T, J, 3) metres.
+        target: (T, J, 3) metres.
+        roots: (T, 3) of pred and of target, metres: what the alignment `root` takes off.
+        aligned: alignments whose errors are wanted.
+        keep: those of them whose distances joint by joint are wanted too.
+        accelerations: which accelerations are wanted, and after which alignment.
+
+    Raises:
+        ShapeError, UnitError, BadData: the input is not of that kind.
+        UsageError: the alignment `root` without roots.
+    """
+    xp = check_pair(pred, target)
+    limit = FREE_SCALE_LIMIT if not accelerations and set(aligned) <= {"procrustes"} else BODY_LIMIT
+    check_metres(pred, "pred", limit)
+    check_metres(target, "target", limit)
+    wanted = {*aligned, *(align for _, align in accelerations)}
+    _check_roots(pred, roots, wanted)
+    frames, joints, _ = pred.shape
+    kept = {name: xp.empty((joints, frames), dtype=work_dtype(pred), device=pred.device) for name in keep}
+    means: dict[Alignment, list[Any]] = {name: [] for name in aligned}
+    parts: dict[Acceleration, list[Any]] = {key: [] for key in accelerations}
+    for block in blocks(pred, overlap=2):
+        # The last two frames come again as the first two of the next block.
+        own = slice(block.start, block.stop if block.stop >= frames else block.stop - 2)
+        p, t = to_columns(pred[block, ...]), to_columns(target[block, ...])
+        offsets = None if roots is None else tuple(_as_columns(side[block, ...], p) for side in roots)
+        moved = _moved(p, t, offsets, wanted)
+        for key in accelerations:
+            parts[key].append(_acceleration(key, p, offsets, moved) * M_TO_MM)
+        for name in sorted(aligned, key=ALIGNMENTS.index):  # procrustes last: it centres both sides in place
+            found = aligned_distances(p, t) if name == "procrustes" else column_lengths(moved[name])
+            found = found[:, : min(own.stop, frames) - own.start]
+            means[name].append(xp.sum(found, axis=0) * (M_TO_MM / joints))
+            if name in kept:
+                kept[name][:, own] = found * M_TO_MM
+    return JointPass(
+        {name: check_finite(joined(values), pred, target) for name, values in means.items()},
+        kept,
+        {key: check_finite(joined(values), pred, target) for key, values in parts.items()},
+    )
+
+
+def _mean_of(points: Joints, joints: Sequence[int]) -> Any:
+    """Mean of some joints, in the dtype that is computed in: (T, J, 3) -> (T, 3)."""
+    xp = array_namespace(points)
+    dtype = work_dtype(points)
+    total = xp.astype(points[:, joints[0], :], dtype)
+    for i in joints[1:]:
+        total = total + xp.astype(points[:, i, :], dtype)
+    return total / len(joints)
+
+
+def _check_roots(pred: Joints, roots: tuple[Any, Any] | None, alignments: set[Any]) -> None:
+    if roots is None:
+        if "root" in alignments:
+            raise UsageError("joint_pass: the alignment 'root' needs roots=(of pred, of target)")
+        return
+    for name, root in zip(("pred", "target"), roots, strict=True):
+        if tuple(root.shape) != (pred.shape[0], 3):
+            raise ShapeError(f"roots of {name}: expected ({pred.shape[0]}, 3), got {tuple(root.shape)}")
+
+
+def _as_columns(root: Any, like: Any) -> Any:
+    """(F, 3) -> (3, F) in the dtype of `like`."""
+    xp = array_namespace(root)
+    return xp.permute_dims(xp.astype(root, like.dtype), (1, 0))
+
+
+def _moved(
+    pred: Any, target: Any, offsets: tuple[Any, ...] | None, wanted: Collection[str]
+) -> dict[str, Any]:
+    """`pred - target` as columns, as they are and after the roots are taken off both, as far as it is wanted."""
+    if not {"none", "root"} & set(wanted):
+        return {}
+    plain = pred - target
+    if "root" not in wanted or offsets is None:
+        return {"none": plain}
+    offset = (offsets[0] - offsets[1])[:, None, :]
+    if "none" in wanted:
+        return {"none": plain, "root": plain - offset}
+    plain -= offset
+    return {"root": plain}
+
+
+def _acceleration(
+    key: Acceleration, pred: Any, offsets: tuple[Any, ...] | None, moved: dict[str, Any]
+) -> Any:
+    """(F - 2,) metres per frame^2."""
+    name, align = key
+    if name == "accel_err":
+        return mean_length(column_differences(moved[align], 2))
+    differences = column_differences(pred, 2)
+    if align == "root" and offsets is not None:
+        differences = differences - column_differences(offsets[0], 2)[:, None, :]
+    return mean_length(differences)

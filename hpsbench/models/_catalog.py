@@ -22,6 +22,10 @@ _ENDINGS = (".safetensors", ".pt", ".pth", ".pth.tar")
 _PROGRAMS = (".pt2", ".onnx")
 
 
+# System -> the one that stands in for it on synthetic data where its checkpoint is absent.
+EMBEDDED: Mapping[str, str] = {"spin": "embedded-spin"}
+
+
 def list_systems() -> list[str]:
     """Names of all systems: one per file in this folder, and the installed entry points `hpsbench.systems`."""
     ours = {module.name for module in pkgutil.iter_modules([str(_FOLDER)]) if not module.name.startswith("_")}
@@ -151,7 +155,7 @@ def _from_file(path: Path, device: str, trust_code: bool, options: Mapping[str, 
 def find_checkpoint(path_or_name: str | Path, root: Path | None = None) -> Path | None:
     """The file that `load_system` would read, or None."""
     text = str(path_or_name)
-    if text == "embedded-spin":
+    if text in EMBEDDED.values():
         from hpsbench.features import embedded
 
         return embedded.REGRESSOR if embedded.REGRESSOR.is_file() else None
