@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hpsbench.errors import HpsbenchError
-from hpsbench.models._sliding import WINDOWS_PER_BATCH, WORTHWHILE
+from hpsbench.models._sliding import overlaps_much, windows_at_once
 from hpsbench.models._streams import Stream, frames_per_batch, streams_of
 from hpsbench.models._system import PREDICTED_FIELDS, HPSOutput
 from hpsbench.store.windows import Window, rule_windows, window_rows
@@ -36,10 +36,13 @@ class FeatureSystem(nn.Module):
         inputs: what it reads; after loading a checkpoint with the extractor that it was trained on.
         card: of its checkpoint, or empty.
         checkpoint_sha256: of the file that it was loaded from, or None.
+        shares_windows: whether it reads features alone, and `forward_windows` is cheaper than `forward` where windows
+            overlap much.
     """
 
     name: ClassVar[str]
     context: ClassVar[WindowRule]
+    shares_windows: ClassVar[bool] = False
 
     def __init__(self, feature_width: int = 2048, **options: Any) -> None:
         super().__init__()
@@ -52,11 +55,8 @@ class FeatureSystem(nn.Module):
         """Features (B, T, F) -> bodies, T' = T or 1."""
         raise NotImplementedError
 
-    shares_windows: ClassVar[bool] = False
-    """Whether `forward_windows` is cheaper than `forward` on windows that overlap much."""
-
     def forward_windows(self, frames: Tensor, rows: Tensor) -> HPSOutput:
-        """As `forward(frames[rows])`, for evaluation: windows (W, T) that are rows of frames (U, F), most in many windows."""
+        """`forward(frames[rows])` in evaluation mode, where `shares_windows`: frames (U, F), rows (W, T) of them."""
         output: HPSOutput = self(frames[rows])
         return output
 
@@ -144,10 +144,19 @@ def _groups(
 ) -> Iterator[tuple[Window, ...]]:
     most = frames_per_batch(system.inputs, FRAMES_PER_BATCH)
     size = max(1, most // max(_length(rule, n), 1))
-    if system.shares_windows:
-        size = max(size, WINDOWS_PER_BATCH)
+    if rule is not None and _shares(system, rule):
+        size = max(size, windows_at_once(rule, most))
     for first in range(0, len(cut), size):
         yield tuple(cut[first : first + size])
+
+
+def _shares(system: FeatureSystem, rule: WindowRule) -> bool:
+    """Whether a system's windows go through `forward_windows`: not where a subclass has another `forward` alone."""
+    if not system.shares_windows or not overlaps_much(rule):
+        return False
+    kind = type(system)
+    owners = [next(k for k in kind.__mro__ if name in vars(k)) for name in ("forward_windows", "forward")]
+    return issubclass(*owners)
 
 
 def _length(rule: WindowRule | None, n: int) -> int:
@@ -162,8 +171,8 @@ def _run(
     length = _length(rule, n)
     seen = np.stack([window_rows(window, length=length, n=n, outside="repeat") for window in group])
     device = next(system.parameters()).device
-    unique, places = np.unique(seen, return_inverse=True)
-    if system.shares_windows and len(streams) == 1 and seen.size >= WORTHWHILE * unique.size:
+    if rule is not None and _shares(system, rule):
+        unique, places = np.unique(seen, return_inverse=True)
         frames = torch.from_numpy(streams[0][unique].astype(np.float32, copy=False)).to(device)
         output = system.forward_windows(frames, torch.from_numpy(places.reshape(seen.shape)).to(device))
     else:

@@ -10,11 +10,31 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from hpsbench.models._regressor import BodyState, IterativeRegressor
+from hpsbench.types import WindowRule
 
 WINDOWS_PER_BATCH = 256
-"""Windows that run through a network at once; a multiple of the groups of 8 that MPS-Net's released mixing needs."""
+"""Windows that run through a network at once, at most; a multiple of `GROUP`."""
+GROUP = 8
+"""Batches hold whole groups of so many windows, in which MPS-Net's released mixing pairs them."""
 WORTHWHILE = 4
-"""How many windows at least must hold a frame, on average, before sharing is worth it."""
+"""In how many windows a frame must be before sharing is worth it."""
+
+
+def overlaps_much(rule: WindowRule) -> bool:
+    """Whether sharing is worth it under a rule."""
+    return (
+        isinstance(rule.length, int)
+        and isinstance(rule.stride, int)
+        and rule.length >= WORTHWHILE * rule.stride
+    )
+
+
+def windows_at_once(rule: WindowRule, frames: int) -> int:
+    """Windows of one batch under a rule that `overlaps_much`: as many as `frames` frames make, in whole groups."""
+    if not isinstance(rule.length, int) or not isinstance(rule.stride, int):
+        return GROUP
+    groups = (frames - rule.length) // rule.stride // GROUP
+    return min(max(groups, 1) * GROUP, WINDOWS_PER_BATCH)
 
 
 class SharedGru:

@@ -1,6 +1,7 @@
 """Windows that share work give what the network itself gives, one window at a time."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,16 @@ from torch import nn
 from hpsbench.models import _adapter
 from hpsbench.models._adapter import FeatureSystem
 from hpsbench.models._regressor import IterativeRegressor
-from hpsbench.models._sliding import WINDOWS_PER_BATCH, SharedGru, gru_step, regress
+from hpsbench.models._sliding import (
+    GROUP,
+    WINDOWS_PER_BATCH,
+    SharedGru,
+    gru_step,
+    overlaps_much,
+    regress,
+    windows_at_once,
+)
+from hpsbench.models._system import HPSOutput
 from hpsbench.models.mpsnet import RELEASED_GROUP, MpsNet
 from hpsbench.models.tcmr import Tcmr
 from hpsbench.models.vibe import Vibe
@@ -128,8 +138,35 @@ def test_predictions_of_a_track_are_those_of_a_loop(made, case: str, frames: int
         np.testing.assert_allclose(getattr(found, name), getattr(expected, name), atol=1e-5)
 
 
-def test_batches_of_windows_keep_the_released_groups() -> None:
-    assert WINDOWS_PER_BATCH % RELEASED_GROUP == 0
+@pytest.mark.parametrize(
+    ("length", "stride", "windows"), [(16, 1, 256), (16, 4, 248), (243, 60, 8), (2000, 1, 8), (3, 1, 256)]
+)
+def test_batches_of_windows_keep_the_released_groups(length: int, stride: int, windows: int) -> None:
+    rule = WindowRule(length=length, stride=stride, predict="middle")
+    assert windows_at_once(rule, 1024) == windows
+    assert windows % RELEASED_GROUP == 0
+    assert RELEASED_GROUP == GROUP
+
+
+@pytest.mark.parametrize(
+    ("length", "stride", "much"), [(16, 1, True), (16, 4, True), (16, 5, False), ("track", "track", False)]
+)
+def test_sharing_is_for_windows_that_overlap_much(length: Any, stride: Any, much: bool) -> None:
+    assert overlaps_much(WindowRule(length=length, stride=stride)) is much
+
+
+class Louder(Tcmr):
+    """A system of someone's own, which changes the network but knows nothing of shared windows."""
+
+    def forward(self, features: torch.Tensor) -> HPSOutput:
+        output = super().forward(features)
+        return replace(output, betas=2 * output.betas)
+
+
+def test_a_subclass_with_another_forward_is_not_bypassed(fill) -> None:
+    given = clip(track(40))
+    quiet, loud = (fill(kind(**NARROW)).predict(given).betas for kind in (Tcmr, Louder))
+    np.testing.assert_allclose(loud, 2 * quiet, atol=1e-5)
 
 
 def test_frames_are_encoded_once_where_windows_overlap(made, monkeypatch) -> None:
