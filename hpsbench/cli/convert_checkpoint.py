@@ -33,7 +33,7 @@ def convert_command(
     """Write a SOURCE checkpoint of any known layout as safetensors with a card."""
     from hpsbench.models._conversion import convert_checkpoint
 
-    done = convert_checkpoint(source, target, root=root, options=_options(sets), dry_run=dry_run)
+    done = convert_checkpoint(source, target, root=root, options=options_of(sets), dry_run=dry_run)
     if json:
         emit_json({"dry_run": dry_run, **done.to_json_dict()})
         return
@@ -54,7 +54,7 @@ def convert_command(
     note(f"{'would write' if dry_run else 'written'}: {done.target}")
 
 
-def _options(sets: list[str] | None) -> dict[str, Any]:
+def options_of(sets: list[str] | None) -> dict[str, Any]:
     """`key=value` pairs; values are JSON where they are, else text."""
     chosen: dict[str, Any] = {}
     for pair in sets or ():
