@@ -4,9 +4,9 @@ from typing import Annotated, Any
 
 import typer
 
-from hpsbench.cli.console import emit_json, out, table
+from hpsbench.cli.console import emit_json, note, out, table
 from hpsbench.cli.options import HERE, AsJson, Recipes, Root
-from hpsbench.errors import UnknownName
+from hpsbench.errors import HpsbenchError, UnknownName
 
 KINDS = ("datasets", "protocols", "systems", "corruptions", "training", "stores")
 
@@ -41,6 +41,8 @@ def ls_command(
     }[kind](root, recipes)
     if json:
         emit_json({kind: rows})
+    elif kind == "systems":
+        _show_systems(rows)
     elif not rows:
         out().print(f"no {kind}" + (f" under {root / 'stores'}" if kind == "stores" else ""))
     else:
@@ -106,11 +108,81 @@ def _systems(_: Any, __: Any) -> list[dict[str, Any]]:
 
     rows = []
     for name in list_systems():
-        card = read_card(name)
+        try:
+            card = read_card(name)
+        except HpsbenchError as problem:  # of another package; the others are listed all the same
+            card = {"title": f"no card can be read: {problem}"}
+        plain = {key: card.get(key) for key in ("title", "paper", "inputs", "predicts", "parameters")}
         rows.append(
-            {"system": name, **{key: card.get(key, "") for key in ("paper", "inputs", "window", "predicts")}}
+            {
+                "system": name,
+                **plain,
+                "fixed": _lines(card.get("fixed")),
+                "reading": _lines(card.get("reading")),
+            }
         )
     return rows
+
+
+def _lines(text: Any) -> list[str]:
+    """What a card says in one line or in a list of lines."""
+    if text is None:
+        return []
+    return [text] if isinstance(text, str) else list(text)
+
+
+def _show_systems(rows: list[dict[str, Any]]) -> None:
+    """One block per system: its name and paper, what goes in and comes out, what is fixed and what is a reading."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    for row in rows:
+        grid = Table.grid(padding=(0, 1, 0, 0))
+        grid.add_column(no_wrap=True, min_width=12)
+        grid.add_column(no_wrap=True, min_width=1)
+        grid.add_column(overflow="fold")
+        grid.add_row(f"[bold cyan]{row['system']}[/]", "", f"[bold]{escape(row['title'] or '')}[/]")
+        count = row["parameters"]
+        facts = {
+            "paper": [row["paper"] or ""],
+            "reads": [_reads(row["inputs"])],
+            "predicts": [row["predicts"] or ""],
+            "parameters": [f"{count / 1e6:.2f} M ({count:,})" if count else ""],
+            "fixed": row["fixed"],
+            "reading": row["reading"],
+        }
+        for label, lines in facts.items():
+            for number, line in enumerate(line for line in lines if line):
+                name = f"  [dim]{label if number == 0 else ''}[/]"
+                grid.add_row(name, "-" if len(lines) > 1 else "", escape(line))
+        out().print(grid, soft_wrap=False)
+        out().print()
+    note("fixed: by the paper or its released code; reading: where these leave it open, what hpsbench does")
+
+
+def _reads(inputs: dict[str, Any] | None) -> str:
+    """A card's inputs in words."""
+    if inputs is None:
+        return ""
+    words = {
+        "features": "{} CNN features a frame",
+        "flow": "{} optical-flow features a frame",
+        "images": "crops of {0} x {0} pixels",
+        "keypoints2d": "2D keypoints ({})",
+        "predictions": "predictions of {}",
+    }
+    read = [text.format(inputs[key]) for key, text in words.items() if inputs.get(key)]
+    if not read:
+        return "nothing"
+    window = inputs.get("window")
+    frames = (
+        "whole tracks"
+        if window is None
+        else "one frame at a time"
+        if window == 1
+        else f"windows of {window} frames"
+    )
+    return f"{', '.join(read)}; {frames}"
 
 
 def _corruptions(_: Any, __: Any) -> list[dict[str, Any]]:
