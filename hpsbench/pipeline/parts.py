@@ -1,11 +1,12 @@
 """One raw sequence on its way into a store: read, viewed, and kept in a part file until all are there.
 
-A part is an `.npz` with one JSON entry, `meta` (clip rows, array specs, view counts of every track), and the arrays
-`<track>/<path in the store>`, in the types of the store.
+A part begins with 16 bytes, `HPSPART1` and the length of what follows, a JSON text (clip rows, arrays and view counts of
+every track). After it come the arrays, in the types of the store, one track after another; arrays that several views
+share are there once. A data set may have thousands of short tracks, so nothing here costs more than its bytes.
 """
 
 import json
-import zipfile
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,28 +34,46 @@ class SequenceTask:
     part: Path
 
 
+_MAGIC = b"HPSPART1"
+_HEAD = struct.Struct("<8sQ")
+
+
 @dataclass(frozen=True, slots=True)
 class PartTrack:
     """A track in a part file: a `TrackSource` of the store's writer.
 
     Attributes:
         part: the file.
-        number: of the track within it.
+        place: of the track's bytes in it: first, and how many.
         clips: its clip rows.
         specs: its arrays.
+        offsets: of its arrays in the track's bytes.
         views: what each view keeps of it.
     """
 
     part: Path
-    number: int
+    place: tuple[int, int]
     clips: Sequence[ClipRow]
     specs: Mapping[str, ArraySpec]
+    offsets: Mapping[str, int]
     views: Mapping[str, ViewCount]
 
     def arrays(self) -> Mapping[str, Array]:
-        """The track's arrays."""
-        with np.load(self.part) as held:
-            return {path: held[f"{self.number}/{path}"] for path in self.specs}
+        """The track's arrays; read-only.
+
+        Raises:
+            BrokenFile: the part file was cut off.
+        """
+        with self.part.open("rb") as file:
+            file.seek(self.place[0])
+            data = file.read(self.place[1])
+        if len(data) != self.place[1]:
+            raise _damaged(self.part, "it was cut off")
+        rows = sum(clip["length"] for clip in self.clips)
+        return {
+            path: _array(data, self.offsets[path], rows, spec.dtype, spec.row_shape)
+            for path, spec in self.specs.items()
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,22 +104,38 @@ def write_part(task: SequenceTask) -> None:
         tracks = [(track, _views(track, task.recipe)) for track in read_sequence(task.recipe, task.raw)]
     except SequenceSkipped as reason:
         skipped = reason.reason
-    arrays: dict[str, Array] = {}
-    heads = []
-    for number, (track, views) in enumerate(tracks):
-        source = MemoryTrack.of(track, {name: rows for name, (rows, _) in views.items()})
-        for path, values in source.arrays().items():
-            arrays[f"{number}/{path}"] = np.ascontiguousarray(values, dtype=source.specs[path].dtype)
-        heads.append(
-            {
-                "clips": list(source.clips),
-                "specs": {path: [spec.dtype, *spec.row_shape] for path, spec in source.specs.items()},
-                "views": {name: [count.kept, dict(count.dropped)] for name, (_, count) in views.items()},
-            }
-        )
+    heads, blocks = [], []
+    size = 0
+    for track, views in tracks:
+        head, held = _packed(MemoryTrack.of(track, {name: rows for name, (rows, _) in views.items()}))
+        counts = {name: [count.kept, dict(count.dropped)] for name, (_, count) in views.items()}
+        length = sum(len(block) for block in held)
+        heads.append({**head, "views": counts, "place": [size, length]})
+        blocks += held
+        size += length
     meta = {"name": task.raw.name, "split": task.raw.split, "skipped": skipped, "tracks": heads}
-    arrays["meta"] = np.frombuffer(json.dumps(meta, default=_plain).encode(), dtype=np.uint8)
-    _save(task.part, arrays)
+    text = json.dumps(meta, default=_plain).encode()
+    with whole_file(task.part, durable=False) as file:
+        file.write(_HEAD.pack(_MAGIC, len(text)))
+        file.write(text)
+        file.writelines(blocks)
+
+
+def _packed(source: MemoryTrack) -> tuple[dict[str, Any], list[bytes]]:
+    """A track's arrays as bytes, and where each begins; the same array under several names is packed once."""
+    blocks: list[bytes] = []
+    offsets: dict[str, int] = {}
+    known: dict[int, int] = {}
+    size = 0
+    for path, values in source.arrays().items():
+        if id(values) not in known:
+            dtype = np.dtype(source.specs[path].dtype).newbyteorder("<")
+            blocks.append(np.ascontiguousarray(values, dtype=dtype).tobytes())
+            known[id(values)] = size
+            size += len(blocks[-1])
+        offsets[path] = known[id(values)]
+    specs = {path: [spec.dtype, list(spec.row_shape), offsets[path]] for path, spec in source.specs.items()}
+    return {"clips": list(source.clips), "specs": specs}, blocks
 
 
 def read_part(path: Path) -> Part:
@@ -110,21 +145,35 @@ def read_part(path: Path) -> Part:
         BrokenFile: the file is damaged.
     """
     try:
-        with np.load(path) as held:
-            meta = json.loads(held["meta"].tobytes())
-    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
-        raise BrokenFile(
-            f"{path} is damaged ({error}); remove {path.parent.parent} to begin again"
-        ) from error
-    tracks = [_track(path, number, head, meta["split"]) for number, head in enumerate(meta["tracks"])]
+        with path.open("rb") as file:
+            magic, length = _HEAD.unpack(file.read(_HEAD.size))
+            if magic != _MAGIC:
+                raise ValueError("it does not begin as a part file does")
+            meta = json.loads(file.read(length))
+    except (ValueError, struct.error, OSError) as error:
+        raise _damaged(path, str(error)) from error
+    begin = _HEAD.size + length
+    tracks = [_track(path, begin, head, meta["split"]) for head in meta["tracks"]]
     return Part(meta["name"], meta["split"], meta["skipped"], tracks)
 
 
-def _track(path: Path, number: int, head: Mapping[str, Any], split: str) -> PartTrack:
+def _damaged(path: Path, what: str) -> BrokenFile:
+    return BrokenFile(f"{path} is damaged ({what}); remove {path.parent.parent} to begin again")
+
+
+def _track(path: Path, begin: int, head: Mapping[str, Any], split: str) -> PartTrack:
     rows = sum(clip["length"] for clip in head["clips"])
-    specs = {name: ArraySpec(dtype, tuple(shape)) for name, (dtype, *shape) in head["specs"].items()}
+    specs = {name: ArraySpec(dtype, tuple(shape)) for name, (dtype, shape, _) in head["specs"].items()}
+    offsets = {name: offset for name, (_, _, offset) in head["specs"].items()}
     views = {name: ViewCount(split, rows, kept, dropped) for name, (kept, dropped) in head["views"].items()}
-    return PartTrack(path, number, head["clips"], specs, views)
+    first, length = head["place"]
+    return PartTrack(path, (begin + first, length), head["clips"], specs, offsets, views)
+
+
+def _array(data: bytes, offset: int, rows: int, dtype: str, row_shape: tuple[int, ...]) -> Array:
+    stored = np.dtype(dtype).newbyteorder("<")
+    count = rows * int(np.prod(row_shape, dtype=np.int64))
+    return np.frombuffer(data, stored, count, offset).reshape(rows, *row_shape)
 
 
 def _views(track: Track, recipe: Recipe) -> dict[str, tuple[ViewRows, ViewCount]]:
@@ -133,11 +182,6 @@ def _views(track: Track, recipe: Recipe) -> dict[str, tuple[ViewRows, ViewCount]
         count = ViewCount(track.split, len(track), int(view.keep.sum()), view.dropped)
         found[name] = (ViewRows(keep=view.keep, bbox_cxcywh=view.bbox_cxcywh), count)
     return found
-
-
-def _save(path: Path, arrays: Mapping[str, Array]) -> None:
-    with whole_file(path) as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]  # the stubs take names of options for arrays
 
 
 def _plain(value: Any) -> Any:

@@ -155,7 +155,7 @@ def _raw(root: Path, recipes: Path | None) -> tuple[list[RawStatus], list[str]]:
                 licence=None if raw.is_synthetic else licence_accepted(recipe, root),
                 sequences={split: counts[split] for split in recipe.splits},
                 expected={split: facts.sequences for split, facts in recipe.splits.items()},
-                read=sum(1 for _ in parts.glob("*.npz")),
+                read=sum(1 for _ in parts.glob("*.part")),
             )
         )
     return found, problems

@@ -59,7 +59,7 @@ class WorkFolder:
 
     def part(self, index: int) -> Path:
         """The file that records item `index`."""
-        return self.path / "parts" / f"{index:06d}.npz"
+        return self.path / "parts" / f"{index:06d}.part"
 
     def is_done(self, index: int) -> bool:
         """Whether item `index` is recorded."""
@@ -95,7 +95,7 @@ def open_work(root: Path, name: str, identity: Mapping[str, Any]) -> Iterator[Wo
                 file.write(wanted.encode())
         for leftover in path.rglob("*.partial"):
             leftover.unlink(missing_ok=True)
-        yield WorkFolder(path, sum(1 for _ in (path / "parts").glob("*.npz")))
+        yield WorkFolder(path, sum(1 for _ in (path / "parts").glob("*.part")))
 
 
 @contextmanager
@@ -118,13 +118,19 @@ def lock(root: Path, name: str) -> Iterator[None]:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to write that is there whole when the block ends, or not at all."""
+def whole_file(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
+    """A file to write that is there whole when the block ends, or not at all.
+
+    Args:
+        path: of the file.
+        durable: also if the machine loses power; costs a wait for the disk. For scratch files a kill is enough.
+    """
     temporary = path.with_name(f"{path.name}-{uuid.uuid4().hex}.partial")
     with temporary.open("wb") as file:
         yield file
-        file.flush()
-        os.fsync(file.fileno())
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
     temporary.replace(path)
 
 

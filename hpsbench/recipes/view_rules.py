@@ -174,6 +174,16 @@ class ViewRule(_Strict):
         """What decides about frames and boxes, as text: equal for views that differ in their crops alone."""
         return self.model_dump_json(exclude={"source", "note", "crop_scale"})
 
+    @cached_property
+    def box_selection(self) -> str:
+        """What decides about boxes alone, as text: equal for rules that make the same boxes of a track."""
+        return f"{self.box.model_dump_json()} {self.thin and self.thin.model_dump_json()}"
+
+    @cached_property
+    def inside_selection(self) -> str:
+        """The out-of-image rule as text."""
+        return f"inside {self.inside and self.inside.model_dump_json()}"
+
     @model_validator(mode="after")
     def _boxes_are_for_crops(self) -> "ViewRule":
         if (self.crop_scale is None) != (self.box.rule == "none"):

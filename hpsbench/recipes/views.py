@@ -102,7 +102,7 @@ def view_track(track: Track, rule: ViewRule, recipe: Recipe, memo: dict[str, Any
     if not kept.keep.any():
         return TrackView(kept.keep, np.full((len(track), 4), np.nan), _counted(kept))
     memo = {} if memo is None else memo
-    key = f"{rule.box.model_dump_json()} {thin and thin.model_dump_json()}"
+    key = rule.box_selection if thin is not None else f"{rule.box_selection} at full rate"
     if key not in memo:
         memo[key] = _boxes(track, rule, recipe, off_rate)
     boxes, inside = memo[key]
@@ -110,7 +110,7 @@ def view_track(track: Track, rule: ViewRule, recipe: Recipe, memo: dict[str, Any
         kept.drop(np.isnan(boxes).any(axis=1) & inside, NO_BOX)
         kept.drop(~inside, UNDETECTED_EDGE)
     if rule.inside is not None:
-        key = f"inside {rule.inside.model_dump_json()}"
+        key = rule.inside_selection
         if key not in memo:
             memo[key] = ~_inside_image(track, rule.inside, recipe)
         kept.drop(memo[key], OUTSIDE_IMAGE)
