@@ -22,6 +22,11 @@ def keypoints2d_loss(pred: Tensor, target: Tensor) -> Tensor:
     return (target[..., 2:] * (pred - target[..., :2]) ** 2).mean()
 
 
+def keypoints2d_distance_loss(pred: Tensor, target: Tensor) -> Tensor:
+    """As `keypoints2d_loss`, of absolute instead of squared differences. HMR and HMMR (section 3.2)."""
+    return (target[..., 2:] * (pred - target[..., :2]).abs()).mean()
+
+
 def joints3d_loss(pred: Tensor, target: Tensor, has: Tensor, root: Sequence[int]) -> Tensor:
     """Squared 3D distance after both sides have lost the mean of their root joints; no confidence.
 

@@ -1,6 +1,6 @@
 """Losses on SMPL parameters: rotations and shape.
 
-Source: VIBE `lib/core/loss.py`. Global rotation is included, the camera is not.
+Source: VIBE `lib/core/loss.py`, kept by TCMR and MPS-Net; HMMR's two terms on shape alone. Global rotation is included, the camera is not.
 """
 
 from torch import Tensor
@@ -23,6 +23,16 @@ def pose_loss(pred: Tensor, target: Tensor, has: Tensor) -> Tensor:
 def shape_loss(pred: Tensor, target: Tensor, has: Tensor) -> Tensor:
     """Mean squared difference of betas (N, 10) over the frames that have SMPL parameters; `has` as in `pose_loss`."""
     return _mean_square(pred, target, has)
+
+
+def shape_constancy_loss(betas: Tensor) -> Tensor:
+    """Half the mean squared step of betas (B, T, 10) from frame to frame. HMMR section 3.2 (constant shape)."""
+    return 0.5 * (betas[:, 1:] - betas[:, :-1]).square().mean()
+
+
+def shape_prior_loss(betas: Tensor) -> Tensor:
+    """Mean square of betas (..., 10). HMMR, `src/trainer.py` of human_dynamics."""
+    return betas.square().mean()
 
 
 def _mean_square(pred: Tensor, target: Tensor, has: Tensor) -> Tensor:
