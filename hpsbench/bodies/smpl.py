@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
+from functools import cached_property
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -113,7 +114,7 @@ class BodyModel(nn.Module):
             UnknownName: no such regressor.
         """
         if id == "smpl24":
-            return Regressor(id, SMPL24, self._data.joint_regressor, self.sha256)
+            return self._own_regressor
         if id not in self._regressors:
             if self.source is None:
                 raise MissingBodyModel(
@@ -121,6 +122,10 @@ class BodyModel(nn.Module):
                 )
             self._regressors[id] = load_regressor(self.source.parent, id)
         return self._regressors[id]
+
+    @cached_property
+    def _own_regressor(self) -> Regressor:
+        return Regressor("smpl24", SMPL24, self._data.joint_regressor, self.sha256)
 
     def smplx_layer(self) -> nn.Module:
         """The same body as `smplx.SMPL` (pose as rotation matrices, no translation): the reference path."""

@@ -3,7 +3,8 @@
 Everything here works on row numbers and masks; no joint and no mesh is touched.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -20,6 +21,8 @@ TOO_SHORT: Final = 1
 TAIL: Final = 2
 UNSCORED: Final = 3
 SCORED: Final = 4
+
+_PERSON: Final = re.compile(r"(?<=.)_\d$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,7 +238,10 @@ def _split(rows: IntArray, places: IntArray) -> list[IntArray]:
 
 
 def sequence_of(track: Array) -> Array:
-    """The video behind each track, by the naming of the clip table: `<sequence>_<person>` without the person."""
+    """The video behind each track, by the naming of the clip table: `<sequence>_<person>` without the person.
+
+    A person is a single digit, as in 3DPW; any other ending (`walk_a`, `walk_00`) belongs to the video's name.
+    """
     names, inverse = np.unique(np.asarray(track, dtype=str), return_inverse=True)
-    videos: Sequence[str] = [name.rpartition("_")[0] or name for name in names.tolist()]
+    videos = [_PERSON.sub("", name) for name in names.tolist()]
     return np.asarray(videos, dtype=str)[inverse] if len(names) else np.asarray([], dtype=str)

@@ -86,7 +86,7 @@ def _genders(kinds: set[str], people: Iterable[str]) -> set[str]:
 def _regressors(rule: Rule, posed: bool) -> set[str]:
     sources = _sources(rule, posed)
     regressors = {source.source for source in sources if source.kind == "via"}
-    if any(source.kind == "from" for source in sources):
+    if any(source.kind == "from" and source.source == "spin49" for source in sources):
         regressors.add("extra9")  # the part of the model's own set that is regressed
     return regressors
 

@@ -47,8 +47,6 @@ class OnePass:
         if align is None or align not in self.found.means:
             return None
         per_frame = self.found.means[align]
-        if metric.joints is not None:
-            per_frame = self.found.distances[align][list(metric.joints)].mean(axis=0)
         scored = self.plan.scored[self.rows]
         values = nothing(self.plan)
         values.value[self.rows[scored]] = per_frame[scored]
@@ -56,7 +54,7 @@ class OnePass:
         return values
 
     def distances(self, metric: Metric) -> FloatArray | None:
-        """(n, J) millimetres of the metric's joints in the n scored rows, in the order of the plan.
+        """(n, J) float32 millimetres of each joint in the n scored rows, in the order of the plan.
 
         None where the metric is no mean over joints, or no part of the pass.
         """
@@ -64,8 +62,6 @@ class OnePass:
         if align is None or align not in self.found.distances:
             return None
         kept = self.found.distances[align]
-        if metric.joints is not None:
-            kept = kept[list(metric.joints)]
         scored = np.flatnonzero(self.plan.scored[self.rows])
         order = scored[np.argsort(self.rows[scored], kind="stable")]
         return _taken(kept.T, order)
@@ -134,12 +130,12 @@ def run_pass(rule: Rule, metrics: Iterable[Metric], plan: FramePlan, pred: Side,
 
 
 def _alignment(metric: Metric, rule: Rule) -> Alignment | None:
-    """The alignment of a mean over joints; None for other metrics, and where some joints alone are aligned."""
-    if metric.metric != "joint_error" or metric.align not in ("none", "root", "procrustes"):
+    """The alignment of a mean over all joints; None for other metrics."""
+    if metric.metric != "joint_error" or metric.joints is not None:
         return None
     if metric.align == "procrustes":
-        return None if metric.joints is not None else "procrustes"
-    return _rooted(metric, rule)
+        return "procrustes"
+    return _rooted(metric, rule) if metric.align in ("none", "root") else None
 
 
 def _acceleration(metric: Metric, rule: Rule) -> Acceleration | None:

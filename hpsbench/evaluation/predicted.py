@@ -11,7 +11,7 @@ from hpsbench.bodies.joints import JointSet, get_joint_set
 from hpsbench.bodies.smpl import Bodies, BodyModel
 from hpsbench.errors import ProtocolMismatch
 from hpsbench.evaluation.orientations import global_rotations
-from hpsbench.evaluation.targets import selected
+from hpsbench.evaluation.targets import selected, via_of
 from hpsbench.geometry.cameras import camera_to_world
 from hpsbench.geometry.rotations import axis_angle_to_rotmat
 from hpsbench.protocols.protocol import Rule
@@ -110,7 +110,9 @@ class Predicted:
         elif kind == "vertices":
             points = self._regressed(np.asarray(self.arrays["vertices"]))
         else:
-            points = self._by_body(lambda body, pose, betas: body.joints(pose, betas, via=source.source))
+            points = self._by_body(
+                lambda body, pose, betas: body.joints(pose, betas, via=via_of(body, source))
+            )
         return self._placed(points.astype(np.float64))
 
     def vertices(self) -> Array:

@@ -227,7 +227,7 @@ def _mask(store: ClipStore, rule: Rule, name: str, rows: IntArray) -> BoolArray:
     if name == "valid":
         return np.asarray(values, bool)
     if least is None:
-        return np.asarray((values[..., :2] != 0).any(axis=(1, 2)))
+        return np.asarray((values != 0).any(axis=(1, 2)))
     given = field_joint_set(store, field)
     rows_of_set = (
         list(range(len(given))) if rule.visible_set is None else convert_indices(given, rule.visible_set)

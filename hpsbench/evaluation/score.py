@@ -53,7 +53,7 @@ def score(
         scored: (N,) bool, frames that may enter the mean; default all. Unseen frames never do.
         dataset: which of the protocol's datasets or settings.
         frame_id: (N,) frame numbers; tells gaps in time. Without it, unseen frames are gaps.
-        sequence: (N,) video of each frame; default: track names up to their last underscore (`<sequence>_<person>`).
+        sequence: (N,) video of each frame; default: track names without the person, `<sequence>_<digit>`.
 
     Returns:
         The result. Metrics that the arrays cannot support are in `absent`, with the reason.

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from hpsbench.bodies.joints import JointSet
+from hpsbench.bodies.regressors import Regressor
 from hpsbench.bodies.smpl import Bodies, BodyModel
 from hpsbench.errors import BadData, ProtocolMismatch
 from hpsbench.evaluation.orientations import global_rotations
@@ -50,7 +51,9 @@ class Targets:
         if source.kind == "field":
             return np.asarray(self.store.frames[source.source][self.rows.rows[places]], np.float64)
         points = self._by_body(
-            str(source.body), places, lambda body, pose, betas: body.joints(pose, betas, via=source.source)
+            str(source.body),
+            places,
+            lambda body, pose, betas: body.joints(pose, betas, via=via_of(body, source)),
         )
         return points.astype(np.float64) + self._shift(places)
 
@@ -153,6 +156,11 @@ class Targets:
                 f"{self.store.location}: transl is in {array.attrs['frame']} coordinates, not the world's"
             )
         return np.asarray(array[self.rows.rows[places]], np.float64)[:, None, :]
+
+
+def via_of(body: BodyModel, source: JointSource) -> str | Regressor:
+    """What makes the joints of a posed body: a regressor on its mesh, or the model itself (kinematic joints, SPIN's 49)."""
+    return body.regressor(source.source) if source.kind == "via" else source.source
 
 
 def selected(source: JointSource, points: Array, given: JointSet | None) -> tuple[Array, Array | None]:

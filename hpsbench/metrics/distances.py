@@ -119,16 +119,11 @@ def aligned_distances(pred: Any, target: Any) -> Any:
     p, p_mean = center(pred)
     t, _ = center(target)
     fit = solve(p, p_mean, t)
-    moved = fit.scale * fit.rotation
-    squares: Any = 0.0
-    for i in range(3):
-        error = moved[i, 0, :] * p[0, ...]
-        error += moved[i, 1, :] * p[1, ...]
-        error += moved[i, 2, :] * p[2, ...]
-        error -= t[i, ...]
-        error *= error
-        squares = error if i == 0 else squares + error
-    return array_namespace(squares).sqrt(squares)
+    xp = array_namespace(p, t)
+    error = xp.einsum("ikf,kjf->ijf", fit.scale * fit.rotation, p)
+    error -= t
+    error *= error
+    return xp.sqrt(error[0, ...] + error[1, ...] + error[2, ...])
 
 
 def mean_vertex_distance(pred: Any, target: Any) -> Any:

@@ -23,9 +23,7 @@ from hpsbench.metrics.distances import (
     aligned_distances,
     blocks,
     column_differences,
-    column_lengths,
     joined,
-    mean_length,
 )
 
 Alignment: TypeAlias = Literal["none", "root", "procrustes"]
@@ -47,7 +45,7 @@ class JointPass(NamedTuple):
 
     Attributes:
         means: alignment -> (T,) millimetres: mean distance of the joints after it.
-        distances: alignment -> (J, T) millimetres: the distance of each joint, of the alignments that were kept.
+        distances: alignment -> (J, T) float32 millimetres: the distance of each joint, of the alignments that were kept.
         accelerations: (`accel_err` or `accel_pred`, alignment) -> (T - 2,) mm/frame^2, of frames 1 to T - 2.
     """
 
@@ -112,7 +110,7 @@ def joint_pass(
     wanted = {*aligned, *(align for _, align in accelerations)}
     _check_roots(pred, roots, wanted)
     frames, joints, _ = pred.shape
-    kept = {name: xp.empty((joints, frames), dtype=work_dtype(pred), device=pred.device) for name in keep}
+    kept = {name: xp.empty((joints, frames), dtype=xp.float32, device=pred.device) for name in keep}
     means: dict[Alignment, list[Any]] = {name: [] for name in aligned}
     parts: dict[Acceleration, list[Any]] = {key: [] for key in accelerations}
     for block in blocks(pred, overlap=2):
@@ -120,15 +118,16 @@ def joint_pass(
         own = slice(block.start, block.stop if block.stop >= frames else block.stop - 2)
         p, t = to_columns(pred[block, ...]), to_columns(target[block, ...])
         offsets = None if roots is None else tuple(_as_columns(side[block, ...], p) for side in roots)
-        moved = _moved(p, t, offsets, wanted)
+        found, changes = _differences(p, t, offsets, aligned, accelerations)
         for key in accelerations:
-            parts[key].append(_acceleration(key, p, offsets, moved) * M_TO_MM)
-        for name in sorted(aligned, key=ALIGNMENTS.index):  # procrustes last: it centres both sides in place
-            found = aligned_distances(p, t) if name == "procrustes" else column_lengths(moved[name])
-            found = found[:, : min(own.stop, frames) - own.start]
-            means[name].append(xp.sum(found, axis=0) * (M_TO_MM / joints))
+            parts[key].append(changes[key])
+        if "procrustes" in means:
+            found["procrustes"] = aligned_distances(p, t)  # last: it centres both sides in place
+        for name in means:
+            own_part = found[name][:, : min(own.stop, frames) - own.start]
+            means[name].append(xp.sum(own_part, axis=0) * (M_TO_MM / joints))
             if name in kept:
-                kept[name][:, own] = found * M_TO_MM
+                kept[name][:, own] = own_part * M_TO_MM
     return JointPass(
         {name: check_finite(joined(values), pred, target) for name, values in means.items()},
         kept,
@@ -162,30 +161,50 @@ def _as_columns(root: Any, like: Any) -> Any:
     return xp.permute_dims(xp.astype(root, like.dtype), (1, 0))
 
 
-def _moved(
-    pred: Any, target: Any, offsets: tuple[Any, ...] | None, wanted: Collection[str]
-) -> dict[str, Any]:
-    """`pred - target` as columns, as they are and after the roots are taken off both, as far as it is wanted."""
-    if not {"none", "root"} & set(wanted):
-        return {}
-    plain = pred - target
-    if "root" not in wanted or offsets is None:
-        return {"none": plain}
-    offset = (offsets[0] - offsets[1])[:, None, :]
-    if "none" in wanted:
-        return {"none": plain, "root": plain - offset}
-    plain -= offset
-    return {"root": plain}
+def _differences(
+    pred: Any,
+    target: Any,
+    offsets: tuple[Any, ...] | None,
+    aligned: Collection[Alignment],
+    accelerations: Collection[Acceleration],
+) -> tuple[dict[Alignment, Any], dict[Acceleration, Any]]:
+    """Distances (J, F) in metres and accelerations (F - 2,) in mm/frame^2 of one block, coordinate by coordinate.
+
+    A coordinate of a block stays in the second-level cache, three of them do not.
+    """
+    xp = array_namespace(pred)
+    plain_too = "none" in {*aligned, *(align for name, align in accelerations if name == "accel_err")}
+    squares: dict[Any, Any] = {}
+    for i in range(3):
+        moved: dict[str, Any] = {"none": pred[i, ...] - target[i, ...]}
+        if offsets is not None:
+            offset = offsets[0][i, ...] - offsets[1][i, ...]
+            if plain_too:
+                moved["root"] = moved["none"] - offset
+            else:
+                moved["root"] = moved["none"]
+                moved["root"] -= offset
+        for key in accelerations:
+            name, align = key
+            points = moved[align] if name == "accel_err" else pred[i, ...]
+            if name == "accel_pred" and align == "root" and offsets is not None:
+                points = points - offsets[0][i, ...]
+            _add_square(squares, key, column_differences(points, 2))
+        for wanted in aligned:
+            if wanted != "procrustes":
+                _add_square(squares, wanted, moved[wanted])
+    lengths = {key: xp.sqrt(values) for key, values in squares.items()}
+    factor = M_TO_MM / pred.shape[1]
+    return (
+        {wanted: lengths[wanted] for wanted in aligned if wanted != "procrustes"},
+        {key: xp.sum(lengths[key], axis=0) * factor for key in accelerations},
+    )
 
 
-def _acceleration(
-    key: Acceleration, pred: Any, offsets: tuple[Any, ...] | None, moved: dict[str, Any]
-) -> Any:
-    """(F - 2,) metres per frame^2."""
-    name, align = key
-    if name == "accel_err":
-        return mean_length(column_differences(moved[align], 2))
-    differences = column_differences(pred, 2)
-    if align == "root" and offsets is not None:
-        differences = differences - column_differences(offsets[0], 2)[:, None, :]
-    return mean_length(differences)
+def _add_square(squares: dict[Any, Any], key: Any, values: Any) -> None:
+    """Add the squares of a coordinate to what is kept under a key."""
+    square = values * values
+    if key in squares:
+        squares[key] += square
+    else:
+        squares[key] = square

@@ -176,6 +176,8 @@ def _joints(source: JointSource, bodies: dict[str, str]) -> str:
     )
     mesh = "" if source.mesh == source.body else f"; vertices of {bodies[str(source.mesh)]}"
     place = ", world coordinates" if source.frame == "world" else ""
+    if source.transl == "world" and source.frame == "camera":
+        place = ", with the dataset's world translation added (it decides what half precision rounds away)"
     return f"{count} {how} on {bodies[str(source.body)]}{place}{mesh}"
 
 
