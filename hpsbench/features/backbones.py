@@ -20,6 +20,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from hpsbench.errors import CheckpointMismatch, MissingCheckpoint, UnknownName
 from hpsbench.features import embedded
+from hpsbench.features.flow import list_flow_extractors, load_flow
 from hpsbench.features.images import normalise
 from hpsbench.safe_io import load_torch
 
@@ -230,7 +231,9 @@ _OURS: dict[str, Callable[[Path, str], Extractor]] = {"spin": load_spin, "embedd
 
 def list_extractors() -> list[str]:
     """Names of all extractors: ours, and those of the entry points `hpsbench.extractors`."""
-    return sorted({*_OURS, *(e.name for e in entry_points(group="hpsbench.extractors"))})
+    return sorted(
+        {*_OURS, *list_flow_extractors(), *(e.name for e in entry_points(group="hpsbench.extractors"))}
+    )
 
 
 def get_extractor(name: str, root: Path, device: str = "cpu") -> Extractor:
@@ -244,6 +247,8 @@ def get_extractor(name: str, root: Path, device: str = "cpu") -> Extractor:
     """
     if name in _OURS:
         return _OURS[name](root, device)
+    if name in list_flow_extractors():
+        return load_flow(name, root, device)
     for entry in entry_points(group="hpsbench.extractors"):
         if entry.name == name:
             made: Extractor = entry.load()(root, device)
@@ -289,4 +294,5 @@ def describe(extractor: Extractor) -> dict[str, Any]:
         "size": extractor.size,
         "device_kind": extractor.device.split(":")[0],
         "dtype": "float32",
+        **getattr(extractor, "about", {}),
     }

@@ -65,7 +65,9 @@ def _run(extractor: Extractor, crops: Future[NDArray[np.uint8]]) -> NDArray[np.f
 
 
 def _load_batch(extractor: Extractor, load: Load, start: int, count: int) -> NDArray[np.uint8]:
-    batch = np.zeros((extractor.batch, extractor.size, extractor.size, 3), np.uint8)
+    crops = 2 if getattr(extractor, "pairs", False) else 1  # of a pair, one lies above the other
+    height = crops * extractor.size
+    batch = np.zeros((extractor.batch, height, extractor.size, 3), np.uint8)
     for slot, number in enumerate(range(start, min(start + extractor.batch, count))):
         batch[slot] = load(number)
     return batch

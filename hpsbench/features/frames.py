@@ -30,6 +30,7 @@ class Frames:
         clips = store.clips
         self._starts = clips["start"].to_numpy()
         self._sources = clips["image_source"].tolist()
+        self._keep = store.views[view].keep
 
     def path(self, row: int) -> Path:
         """The image file of a row.
@@ -55,13 +56,37 @@ class Frames:
         box: FloatArray = self._boxes[row]
         return box
 
+    def earlier(self, row: int) -> int | None:
+        """The row before in the same clip, of those that the view keeps; None for the first."""
+        start = int(self._starts[int(np.searchsorted(self._starts, row, side="right")) - 1])
+        kept = np.flatnonzero(self._keep[start:row])
+        return start + int(kept[-1]) if len(kept) else None
+
+    def pair(self, row: int, size: int) -> Any:
+        """(2 size, size, 3) uint8: the crop of the row before above that of the row; the same twice where there is none."""
+        now, earlier = self.crop(row, size), self.earlier(row)
+        return np.concatenate([now if earlier is None else self.crop(earlier, size), now])
+
     def crop(
-        self, row: int, size: int, change: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None
+        self,
+        row: int,
+        size: int,
+        change: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None,
+        *,
+        box: FloatArray | None = None,
     ) -> Any:
-        """(size, size, 3) uint8 crop of a row; `change` is applied to the whole frame before it is cropped."""
+        """(size, size, 3) uint8 crop of a row.
+
+        Args:
+            row: of the store.
+            size: side in pixels.
+            change: applied to the whole frame before it is cropped.
+            box: (4,) another box than the view's.
+        """
         path = self.path(row)
         image = decode(path)
+        where = self.box(row) if box is None else box
         try:
-            return crop(image if change is None else change(image), self.box(row), self.crop_scale, size)
+            return crop(image if change is None else change(image), where, self.crop_scale, size)
         except BadData as error:
             raise BadData(f"{path} (row {row}): {error}") from error

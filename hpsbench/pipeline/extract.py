@@ -129,7 +129,7 @@ def extract(
         report = Speed(progress, todo, len(rows))
         for chunk in list(writer.open_chunks()):
             own = writer.rows_of(chunk)
-            load = _loader(frames, own, network.size)
+            load = _loader(frames, own, network)
             writer.write(chunk, compute_features(network, load, len(own), workers=workers, on_batch=report))
         writer.finish()
         done = len(rows) - todo
@@ -175,7 +175,7 @@ def make_room(store: ClipStore, name: str, attrs: Mapping[str, Any]) -> None:
     found = _set_attributes(store, name)
     if found is None or can_resume(store, name, attrs):
         return
-    for key in ("extractor", "weights_sha256", "view", "crop_scale", "size", "batch", "decoder"):
+    for key in ("extractor", "weights_sha256", "view", "crop_scale", "size", "batch", "decoder", "flow"):
         if found.get(key) != attrs.get(key):
             raise ResumeMismatch(
                 f"feature set {name!r} of {store.location} was made with {key} = {found.get(key)!r}, now it is "
@@ -189,9 +189,12 @@ def _set_attributes(store: ClipStore, name: str) -> Mapping[str, Any] | None:
     return None if document is None else document.get("attributes", {})
 
 
-def _loader(frames: Frames, rows: IntArray, size: int) -> Callable[[int], NDArray[np.uint8]]:
+def _loader(frames: Frames, rows: IntArray, network: Extractor) -> Callable[[int], NDArray[np.uint8]]:
+    """Crops of rows, or crops with those before them, where the network reads pairs."""
+    cutter = frames.pair if getattr(network, "pairs", False) else frames.crop
+
     def load(number: int) -> NDArray[np.uint8]:
-        cut: NDArray[np.uint8] = frames.crop(int(rows[number]), size)
+        cut: NDArray[np.uint8] = cutter(int(rows[number]), network.size)
         return cut
 
     return load

@@ -23,6 +23,7 @@ from hpsbench.bodies.joints import get_joint_set
 from hpsbench.bodies.smpl import Bodies, load_bodies
 from hpsbench.errors import HpsbenchError, MissingFeatures
 from hpsbench.evaluation.run import evaluate
+from hpsbench.features.flow import KIND
 from hpsbench.geometry.cameras import project_crop
 from hpsbench.losses.joints import joints3d_loss, keypoints2d_loss
 from hpsbench.losses.params import pose_loss, shape_loss
@@ -165,7 +166,7 @@ def clean_features(store: ClipStore, view: str) -> str:
     clean = [
         name
         for name, found in store.features.items()
-        if found.attrs["view"] == view and not found.attrs["corruption"]
+        if found.attrs["view"] == view and not found.attrs["corruption"] and found.attrs.get("kind") != KIND
     ]
     if len(clean) != 1:
         found = "several clean feature sets: " + ", ".join(clean) if clean else "no clean feature set"
