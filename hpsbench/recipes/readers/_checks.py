@@ -9,6 +9,7 @@ from hpsbench.recipes.sequences import RawSequence
 from hpsbench.types import FloatArray
 
 _SMALLEST, _LARGEST = 0.1, 20.0  # metres that a body spans in most frames
+_MOST_TURNED = 4 * np.pi  # radians
 
 
 def check_shape(values: Any, shape: tuple[int | None, ...], key: str, raw: RawSequence) -> None:
@@ -59,6 +60,25 @@ def check_metres(joints: FloatArray, key: str, unit: str, raw: RawSequence) -> N
     if not _SMALLEST < span < _LARGEST:
         raise UnitError(
             f"{raw.path}: read as {unit}, {key} gives bodies that span {span:.3g} m; it is in another unit"
+        )
+
+
+def check_radians(rotations: FloatArray, key: str, raw: RawSequence) -> None:
+    """Refuse axis-angle vectors that are no radians.
+
+    Args:
+        rotations: (T, 3 x joints).
+        key: of the file.
+        raw: the file.
+
+    Raises:
+        UnitError: in most frames some joint turns by more than two full turns.
+    """
+    some = rotations[:: max(1, len(rotations) // 100)].reshape(-1, rotations.shape[1] // 3, 3)
+    largest = float(np.median(np.linalg.norm(some, axis=-1).max(axis=1)))
+    if largest > _MOST_TURNED:
+        raise UnitError(
+            f"{raw.path}: read as radians, {key} turns joints by {largest:.3g}; it is in another unit, degrees perhaps"
         )
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hpsbench.errors import BrokenFile, UsageError
+from hpsbench.recipes.readers._checks import check_finite, check_radians
 from hpsbench.recipes.sequences import RawSequence, SequenceSkipped
 from hpsbench.safe_io import load_npz
 from hpsbench.types import Array, Track
@@ -108,10 +109,16 @@ def _load(raw: RawSequence) -> dict[str, Array]:
         raise BrokenFile(
             f"{raw.path}: poses has shape {shape}; expected (T, 156) for SMPL-H or (T, 165) for SMPL-X"
         )
+    if shape[0] == 0:
+        raise BrokenFile(f"{raw.path}: poses has shape {shape}; the motion has no frames")
     if arrays["trans"].shape != (shape[0], 3):
         raise BrokenFile(f"{raw.path}: trans has shape {arrays['trans'].shape} for {shape[0]} poses")
     if arrays["betas"].size < 10:
         raise BrokenFile(f"{raw.path}: betas has {arrays['betas'].size} numbers, at least 10 are needed")
+    for key in ("poses", "trans"):
+        check_finite(np.asarray(arrays[key], dtype=np.float64), key, raw)
+    check_finite(np.asarray(arrays["betas"], dtype=np.float64).reshape(1, -1), "betas", raw)
+    check_radians(arrays["poses"], "poses", raw)
     return arrays
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from hpsbench.errors import BrokenFile
 from hpsbench.geometry.cameras import rotate_to_camera, world_to_camera
 from hpsbench.geometry.rotations import axis_angle_to_rotmat, rotmat_to_axis_angle
+from hpsbench.recipes.readers._checks import check_finite, check_metres, check_radians
 from hpsbench.recipes.readers._jpeg import jpeg_size
 from hpsbench.recipes.sequences import RawSequence
 from hpsbench.safe_io import load_pickle
@@ -117,7 +118,28 @@ def _checked(content: Any, raw: RawSequence) -> dict[str, Any]:
         if np.size(document["betas"][person]) < 10:
             found = np.size(document["betas"][person])
             raise BrokenFile(f"{raw.path}: betas[{person}] has {found} numbers, at least 10 are needed")
+        _check_values(document, person, raw)
     return document
+
+
+def _check_values(document: Mapping[str, Any], person: int, raw: RawSequence) -> None:
+    """Numbers, metres and radians in the frames that the file calls valid."""
+    valid = np.asarray(document["campose_valid"][person]).astype(bool).ravel()
+    checked = {
+        f"{name}[{person}]": document[name][person]
+        for name in ("poses", "trans", "poses2d", "jointPositions")
+    }
+    for name, given in {**checked, "cam_poses": document["cam_poses"]}.items():
+        values = np.array(given, dtype=np.float64)
+        values[~valid] = 0
+        check_finite(values, name, raw)
+    check_finite(
+        np.asarray(document["betas"][person], dtype=np.float64).reshape(1, -1), f"betas[{person}]", raw
+    )
+    if valid.any():
+        joints = np.asarray(document["jointPositions"][person], dtype=np.float64)[valid].reshape(-1, 24, 3)
+        check_metres(joints, f"jointPositions[{person}]", "metres", raw)
+        check_radians(np.asarray(document["poses"][person], dtype=np.float64)[valid], f"poses[{person}]", raw)
 
 
 def _entry(content: Mapping[str, Any], names: tuple[str, ...], raw: RawSequence) -> Any:
