@@ -45,9 +45,9 @@ def profile_command(
     if paper_table is not None:
         _show_table(paper_table, json)
         return
-    from hpsbench.evaluation.profile import profile_system
     from hpsbench.features.backbones import choose_device
     from hpsbench.models._catalog import get_system, load_system
+    from hpsbench.models._profile import profile_system
 
     chosen: Any
     if system is not None:
@@ -87,7 +87,7 @@ def profile_command(
 def _show_table(name: str, json: bool) -> None:
     if name not in TABLES:
         raise UnknownName("table to count", name, TABLES)
-    from hpsbench.evaluation.mpsnet_costs import mpsnet_table2, printed_table2
+    from hpsbench.tables.mpsnet_costs import mpsnet_table2, printed_table2
 
     rows, printed = mpsnet_table2(), printed_table2()
     if json:

@@ -1,6 +1,6 @@
 """What a system is given of a store: features, optical-flow features, crops, 2D keypoints, another system's predictions."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -13,9 +13,11 @@ from hpsbench.bodies.joints import convert_indices
 from hpsbench.bodies.smpl import load_bodies
 from hpsbench.corruption._catalog import get_corruption
 from hpsbench.errors import FeatureMismatch, MissingData, MissingFeatures, MissingPrediction, UsageError
-from hpsbench.evaluation.inputs import FLOW, ChosenFeatures, choose_features
+from hpsbench.evaluation.inputs import ChosenFeatures, choose_features
 from hpsbench.evaluation.needs import root_of
 from hpsbench.evaluation.rows import StoreRows, field_joint_set
+from hpsbench.features.corrupted import corrupted_crop
+from hpsbench.features.flow import KIND
 from hpsbench.features.frames import Frames
 from hpsbench.features.images import DECODER
 from hpsbench.geometry.rotations import axis_angle_to_rotmat
@@ -184,16 +186,16 @@ class Feeds:
         found = np.zeros((len(wanted), size, size, 3), np.uint8)
         if self._frames is not None:
             for slot, row in enumerate(rows[np.asarray(wanted)].tolist()):
-                found[slot] = self._frames.crop(row, size, self._change(row))
+                found[slot] = self._crop(self._frames, row, size)
         return found
 
-    def _change(self, row: int) -> Callable[[Array], Array] | None:
-        """What the corruption of the chosen set does to a frame."""
+    def _crop(self, frames: Frames, row: int, size: int) -> Array:
+        """The crop of one row; of a row that the chosen set's corruption hit, the corrupted one."""
         if self._hits is None or row not in self._hits:
-            return None
+            return np.asarray(frames.crop(row, size))
         record, corruption = self._corruption, get_corruption(str(self._corruption["mode"]))
         what = np.array([record["hits"][name][self._hits[row]] for name in corruption.columns])
-        return partial(corruption.apply, what=what, fill=record["fill"])
+        return corrupted_crop(frames, corruption, row, what, size, record["fill"])
 
     @property
     def _corruption(self) -> Mapping[str, Any]:
@@ -315,7 +317,7 @@ def _choose_flow(
         fitting = [
             name
             for name, found in store.features.items()
-            if found.attrs.get("kind") == FLOW
+            if found.attrs.get("kind") == KIND
             and found.attrs.get("view") == view
             and (name.partition("+")[2] or None) == condition
         ]
@@ -324,13 +326,13 @@ def _choose_flow(
             under = f" under {condition}" if condition else ""
             raise MissingFeatures(
                 f"{store.location}: {what} of the view {view!r}{under}; run 'hpsbench extract {store.dataset} --view {view} "
-                "--extractor flow-dis', or name a set (--flow)"
+                "--features flow-dis', or name a set (--flow)"
             )
         named = fitting[0]
     found = store.features[named]
-    if found.attrs.get("kind") != FLOW or found.dim != width:
+    if found.attrs.get("kind") != KIND or found.dim != width:
         raise FeatureMismatch(
             f"{store.location}: the system reads flow features of width {width}; {named!r} is {found.dim} wide and "
-            f"{'of optical flow' if found.attrs.get('kind') == FLOW else 'not of optical flow'}"
+            f"{'of optical flow' if found.attrs.get('kind') == KIND else 'not of optical flow'}"
         )
     return found

@@ -9,10 +9,10 @@ from typer.testing import CliRunner
 
 from hpsbench.cli import app
 from hpsbench.errors import UsageError
-from hpsbench.evaluation.mpsnet_costs import mpsnet_table2, printed_table2
-from hpsbench.evaluation.profile import image_network, profile_system
 from hpsbench.models._catalog import get_system, list_systems, read_card
 from hpsbench.models._costs import count_costs, parameters_of
+from hpsbench.models._profile import image_network, profile_system
+from hpsbench.tables.mpsnet_costs import mpsnet_table2, printed_table2
 from hpsbench.types import Inputs
 
 NARROW = {"feature_width": 24, "hidden_size": 10, "attention_width": 6, "regressor_hidden": 12}

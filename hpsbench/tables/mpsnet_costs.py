@@ -13,9 +13,9 @@ from typing import Any
 import torch
 
 from hpsbench.data_dir import data_dir
-from hpsbench.evaluation.profile import image_network
 from hpsbench.models._catalog import get_system
 from hpsbench.models._costs import bytes_of, count_costs, parameters_of
+from hpsbench.models._profile import image_network
 from hpsbench.models._regressor import IterativeRegressor
 
 PLACEHOLDERS = 64 * (10 + 3 + 69)

@@ -1,0 +1,1 @@
+"""The tables of the papers: which run fills which cell, and what the paper claims from them."""
