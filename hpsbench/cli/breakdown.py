@@ -1,5 +1,6 @@
 """`hpsbench breakdown`: where the error of a result is, and its worst frames."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -35,6 +36,10 @@ def breakdown_command(
         typer.Option("--metric", help="Only these; the worst frames are those of the first."),
     ] = None,
     worst: Annotated[int, typer.Option("--worst", min=1, help="How many of the worst frames.")] = 10,
+    images: Annotated[
+        Path | None,
+        typer.Option("--images", help="Write the crops of the worst frames to this folder, as JPEG files."),
+    ] = None,
     root: Root = HERE,
     json: AsJson = False,
 ) -> None:
@@ -53,9 +58,19 @@ def breakdown_command(
     found = [breakdown(result, name, metrics=metric) for name in wanted if name != _WORST]
     of = metric[0] if metric else next(iter(result.summary), None)
     frames = worst_frames(result, of, count=worst) if _WORST in wanted and of is not None else []
+    files = []
+    if images is not None:
+        from hpsbench.evaluation.worst_images import save_worst_images
+
+        files = save_worst_images(result, frames, root, images)
     if json:
         document: dict[str, object] = {"result": folder, "breakdowns": [one.to_json() for one in found]}
-        emit_json({**document, "worst": {"metric": of, "frames": [frame.to_json() for frame in frames]}})
+        emit_json(
+            {
+                **document,
+                "worst": {"metric": of, "frames": [frame.to_json() for frame in frames], "files": files},
+            }
+        )
         return
     for one in found:
         if one.why_none is None or by:
@@ -64,6 +79,8 @@ def breakdown_command(
             note(f"[dim]by {one.by}: none, {one.why_none}[/]")
     if frames:
         _show_worst(result, str(of), frames)
+    for path in files:
+        note(str(path))
 
 
 def _show(found: "Breakdown") -> None:

@@ -137,7 +137,8 @@ def run_name(result: Any) -> str:
     import hashlib
 
     made_of = [
-        result.provenance.get(key) for key in ("checkpoint_sha256", "features", "protocol_sha256", "store")
+        result.provenance.get(key)
+        for key in ("checkpoint_sha256", "features", "predictions_sha256", "protocol_sha256", "store")
     ]
     made_of += [repr(inputs)] if (inputs := result.provenance.get("inputs")) else []
     digest = hashlib.sha256(
@@ -179,12 +180,19 @@ def _origin(result: Any) -> list[str]:
     return parts
 
 
+def _counted(reason: str, number: Any) -> str:
+    """A count with its reason; tracks that were skipped with theirs."""
+    if isinstance(number, dict):
+        return f"{reason}: " + "; ".join(f"{name}: {why}" for name, why in number.items())
+    return f"{reason} {number}"
+
+
 def describe_accounting(accounting: Any) -> str:
     """One line: how many frames came in, where each went, how many were scored."""
     words = []
     for key, value in accounting.items():
         if isinstance(value, dict):
-            inner = ", ".join(f"{reason} {number}" for reason, number in value.items() if number)
+            inner = ", ".join(_counted(reason, number) for reason, number in value.items() if number)
             if inner:
                 words.append(f"{key} ({inner})")
         elif value or key in ("in", "scored"):

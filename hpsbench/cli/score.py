@@ -55,7 +55,7 @@ def score_command(
 ) -> None:
     """Score PREDICTIONS against a prepared dataset under a protocol, or under all that fit, and why they differ."""
     from hpsbench.evaluation.run import score_predictions
-    from hpsbench.predictions.files import load_predictions
+    from hpsbench.predictions.files import load_predictions, predictions_sha256
     from hpsbench.protocols.catalog import get_protocol
     from hpsbench.store.reader import open_store
 
@@ -65,7 +65,11 @@ def score_command(
     store = open_store(root / "stores" / f"{dataset}.zarr")
     given = load_predictions(predictions)
     options: dict[str, Any] = {"root": root, "dataset": setting, "device": device, "limit": limit}
-    about = {"command": " ".join(["hpsbench", *sys.argv[1:]]), "predictions": predictions.name}
+    about = {
+        "command": " ".join(["hpsbench", *sys.argv[1:]]),
+        "predictions": predictions.name,
+        "predictions_sha256": predictions_sha256(predictions),
+    }
     if chosen is None:
         found = score_under_all(given, store, reference, frames, recipes=recipes, about=about, **options)
         show_matrix(found, save_all(found, root, out_folder), json)

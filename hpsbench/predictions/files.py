@@ -6,6 +6,7 @@
            key `hpsbench` of the file's metadata, or each under its own name
 """
 
+import hashlib
 import json
 import math
 import shutil
@@ -47,6 +48,18 @@ def save_predictions(predictions: Predictions, path: str | Path, *, replace: boo
         shutil.rmtree(path)
     temporary.replace(path)
     return path
+
+
+def predictions_sha256(path: str | Path) -> str:
+    """Hash of a predictions file; of a Zarr folder, of the names and contents of its files."""
+    path = Path(path)
+    digest = hashlib.sha256()
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.is_file():
+            digest.update(file.relative_to(path).as_posix().encode() + b"\0")
+            with file.open("rb") as handle:
+                digest.update(hashlib.file_digest(handle, "sha256").digest())
+    return digest.hexdigest()
 
 
 def load_predictions(path: str | Path) -> Predictions:

@@ -49,3 +49,9 @@ def test_slips_are_named(run_cli: Run, root: Path) -> None:
     assert wrong.code == 2
     assert "Did you mean 'joint'" in wrong.err
     assert run_cli("breakdown", "two", "--root", root).code == 3
+
+
+def test_bare_arrays_have_no_images(run_cli: Run, root: Path, tmp_path: Path) -> None:
+    done = run_cli("breakdown", "one", "--root", root, "--images", tmp_path / "worst")
+    assert done.code == 3
+    assert "bare arrays" in done.err.replace("\n", " ")

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import simplejpeg
 
 from hpsbench.predictions.files import save_predictions
 from hpsbench.predictions.predictions import Predictions
@@ -90,3 +91,44 @@ def test_a_system_under_every_protocol_that_it_has_features_for(run_cli: Run, wo
     assert done.code == 0, done.err
     assert list(done.json["results"]) == ["tcmr"]
     assert "no feature set 'embedded-vibe'" in done.json["refused"]["vibe"]
+
+
+def test_other_predictions_are_another_run(run_cli: Run, world: Path, given: Path) -> None:
+    """Two unnamed predictions do not overwrite each other's result; the same one scored again does."""
+    for path in (given, given.with_name("other.npz")):
+        if path != given:
+            values = dict(np.load(given))
+            np.savez(path, **{**values, "betas": values["betas"] + 0.5})
+        done = run_cli("score", path, "--root", world)
+        assert done.code == 0, done.err
+    assert run_cli("score", given, "--root", world).code == 0
+    runs = sorted(path.name for path in (world / "runs").glob("evaluate-predictions-tcmr@1-3dpw-*"))
+    assert len(runs) == 2
+    assert run_cli("compare", *runs, "--root", world).code == 0
+
+
+def test_images_of_the_worst_frames(run_cli: Run, world: Path, given: Path) -> None:
+    assert run_cli("score", given, "--root", world, "--out", world / "scored").code == 0
+    folder = world / "worst"
+    done = run_cli(
+        "breakdown",
+        world / "scored",
+        "--root",
+        world,
+        "--by",
+        "worst",
+        "--worst",
+        3,
+        "--images",
+        folder,
+        "--json",
+    )
+    assert done.code == 0, done.err
+    frames = done.json["worst"]["frames"]
+    files = sorted(folder.iterdir())
+    assert [str(path) for path in files] == done.json["worst"]["files"]
+    assert [path.name for path in files] == [
+        f"{number:02d}_{frame['track']}_{frame['frame_id']}.jpg"
+        for number, frame in enumerate(frames, start=1)
+    ]
+    assert all(simplejpeg.decode_jpeg(path.read_bytes()).shape == (448, 448, 3) for path in files)

@@ -145,3 +145,5 @@ def test_no_rows_at_all_are_no_problem(rule: Rule) -> None:
 def test_the_video_is_the_track_without_the_person() -> None:
     tracks = np.array(["courtyard_00_0", "courtyard_00_1", "plain", "courtyard_00_0"])
     assert sequence_of(tracks).tolist() == ["courtyard_00", "courtyard_00", "plain", "courtyard_00"]
+    whole = ["walk_00", "walk_01", "walk_a", "walk_10", "_1"]
+    assert sequence_of(np.array(whole)).tolist() == whole

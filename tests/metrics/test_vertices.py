@@ -66,3 +66,14 @@ def test_extra_memory_does_not_grow_with_the_track():
 def test_no_frames_give_no_values():
     assert metrics.pve(np.zeros((0, 6890, 3)), np.zeros((0, 6890, 3))).shape == (0,)
     assert metrics.pve(torch.zeros(0, 6890, 3), torch.zeros(0, 6890, 3)).shape == (0,)
+
+
+@pytest.mark.parametrize("offset", [0.0, 5.0])
+def test_whole_float32_meshes_are_right_to_a_nanometre(rng, array, offset):
+    """Squares are taken in float32 there; the mean over thousands of vertices hides their rounding."""
+    target = (rng.normal(size=(70, 6890, 3), scale=0.3) + offset).astype(np.float32)
+    pred = (target + 0.05 * rng.normal(size=target.shape)).astype(np.float32)
+    expected = np.linalg.norm(pred.astype(float) - target, axis=-1).mean(-1)
+    values = np.asarray(metrics.pve(array(pred), array(target)))
+    assert values.dtype == np.float64
+    np.testing.assert_allclose(values / 1000, expected, rtol=0, atol=1e-9)
