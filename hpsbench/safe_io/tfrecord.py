@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from hpsbench.errors import BrokenFile
 from hpsbench.safe_io.bounded import MIB, file_size
 
+Buffer: TypeAlias = bytes | memoryview
 Feature: TypeAlias = list[bytes] | NDArray[np.float32] | NDArray[np.int64]
 
 _HEAD, _TAIL = struct.Struct("<QI"), struct.Struct("<I")
@@ -28,7 +29,7 @@ _BYTES, _FLOATS, _INTS = 1, 2, 3  # fields of a Feature
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5  # wire types
 
 
-def masked_crc32c(data: bytes) -> int:
+def masked_crc32c(data: bytes | NDArray[np.uint8]) -> int:
     """The checksum of TFRecord files: CRC-32C, turned right by 15 bits, plus a constant.
 
     Example:
@@ -48,21 +49,29 @@ def read_records(path: Path) -> Iterator[bytes]:
         BrokenFile: no TFRecord file, truncated, or a checksum that does not fit; names the record and its place.
         MissingData: no such file.
     """
+    return (payload.tobytes() for payload in _mapped_records(path))
+
+
+def _mapped_records(path: Path) -> Iterator[NDArray[np.uint8]]:
+    """The same as views of the mapped file: what nobody looks at is read once for its checksum, and never copied."""
     size = file_size(path, sys.maxsize)
-    with path.open("rb") as file:
-        number = place = 0
-        while place < size:
-            length = _length(file.read(_HEAD.size), path, number, place, size)
-            payload, tail = file.read(length), file.read(_TAIL.size)
-            if (
-                len(payload) < length
-                or len(tail) < _TAIL.size
-                or _TAIL.unpack(tail)[0] != masked_crc32c(payload)
-            ):
-                raise _broken(path, number, place, "its checksum does not fit its content")
-            yield payload
-            place += _HEAD.size + length + _TAIL.size
-            number += 1
+    if size == 0:
+        return
+    data = np.memmap(path, dtype=np.uint8, mode="r").view(np.ndarray)
+    number = place = 0
+    while place < size:
+        begin = place + _HEAD.size
+        length = _length(data[place:begin].tobytes(), path, number, place, size)
+        payload, tail = data[begin : begin + length], data[begin + length : begin + length + _TAIL.size]
+        if (
+            len(payload) < length
+            or len(tail) < _TAIL.size
+            or _TAIL.unpack(tail.tobytes())[0] != masked_crc32c(payload)
+        ):
+            raise _broken(path, number, place, "its checksum does not fit its content")
+        yield payload
+        place = begin + length + _TAIL.size
+        number += 1
 
 
 def read_record(path: Path, number: int) -> bytes:
@@ -93,8 +102,8 @@ def read_examples(path: Path) -> Iterator["Example"]:
     Raises:
         BrokenFile, MissingData: as for `read_records`; or a payload is no example.
     """
-    for number, payload in enumerate(read_records(path)):
-        yield Example(payload, where=f"{path}: record {number}")
+    for number, payload in enumerate(_mapped_records(path)):
+        yield Example(payload.data, where=f"{path}: record {number}")
 
 
 class Example(Mapping[str, Feature]):
@@ -111,7 +120,7 @@ class Example(Mapping[str, Feature]):
         BrokenFile: the message is damaged; damage within a feature is found when it is asked for.
     """
 
-    def __init__(self, payload: bytes, *, where: str = "example") -> None:
+    def __init__(self, payload: Buffer, *, where: str = "example") -> None:
         self._payload, self.where = payload, where
         with self._broken_if_damaged():
             self._places = dict(_entries(payload))
@@ -139,20 +148,20 @@ class Example(Mapping[str, Feature]):
             ) from error
 
 
-def _entries(data: bytes) -> Iterator[tuple[str, tuple[int, int]]]:
+def _entries(data: Buffer) -> Iterator[tuple[str, tuple[int, int]]]:
     """The features of an example: name, and where the Feature message lies."""
     for _, begin, end in _messages(data, 0, len(data), 1):
         for _, entry, entry_end in _messages(data, begin, end, 1):
             key, value = "", (entry_end, entry_end)
             for field, start, stop in _messages(data, entry, entry_end, 1, 2):
                 if field == 1:
-                    key = data[start:stop].decode()
+                    key = str(data[start:stop], encoding="utf-8")
                 else:
                     value = (start, stop)
             yield key, value
 
 
-def _feature(data: bytes, begin: int, end: int) -> Feature:
+def _feature(data: Buffer, begin: int, end: int) -> Feature:
     feature: Feature = []
     for kind, start, stop in _messages(data, begin, end, _BYTES, _FLOATS, _INTS):
         if kind == _BYTES:
@@ -165,7 +174,7 @@ def _feature(data: bytes, begin: int, end: int) -> Feature:
     return feature
 
 
-def _strings(data: bytes, begin: int, end: int) -> list[bytes]:
+def _strings(data: Buffer, begin: int, end: int) -> list[bytes]:
     """The byte strings of a list; a loop of its own, since a record may hold thousands."""
     strings = []
     place = begin
@@ -176,12 +185,12 @@ def _strings(data: bytes, begin: int, end: int) -> list[bytes]:
             length, place = _varint(data, place - 1)
         if place + length > end:
             raise ValueError(f"a byte string at byte {place} reaches past the end of its list")
-        strings.append(data[place : place + length])
+        strings.append(bytes(data[place : place + length]))
         place += length
-    return strings + [data[a:b] for _, a, b in _messages(data, place, end, 1)]
+    return strings + [bytes(data[a:b]) for _, a, b in _messages(data, place, end, 1)]
 
 
-def _values(data: bytes, begin: int, end: int, wire: int) -> NDArray[np.uint8]:
+def _values(data: Buffer, begin: int, end: int, wire: int) -> NDArray[np.uint8]:
     """The bytes of all values of a list of numbers: of its packed runs and of its single values."""
     places = [
         (a, b) for field, kind, a, b in _fields(data, begin, end) if field == 1 and kind in (_LENGTH, wire)
@@ -210,14 +219,14 @@ def _varints(data: NDArray[np.uint8]) -> NDArray[np.int64]:
     return np.bitwise_or.reduceat(bits, first).view(np.int64)
 
 
-def _messages(data: bytes, begin: int, end: int, *wanted: int) -> Iterator[tuple[int, int, int]]:
+def _messages(data: Buffer, begin: int, end: int, *wanted: int) -> Iterator[tuple[int, int, int]]:
     """Fields of some numbers that hold bytes: number, begin, end."""
     for field, wire, start, stop in _fields(data, begin, end):
         if wire == _LENGTH and field in wanted:
             yield field, start, stop
 
 
-def _fields(data: bytes, begin: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+def _fields(data: Buffer, begin: int, end: int) -> Iterator[tuple[int, int, int, int]]:
     """All fields of a message: number, wire type, begin and end of the value."""
     place = begin
     while place < end:
@@ -240,7 +249,7 @@ def _fields(data: bytes, begin: int, end: int) -> Iterator[tuple[int, int, int, 
         place = stop
 
 
-def _varint(data: bytes, place: int) -> tuple[int, int]:
+def _varint(data: Buffer, place: int) -> tuple[int, int]:
     """A whole number, and the place behind it."""
     byte = data[place]
     if byte < 0x80:
