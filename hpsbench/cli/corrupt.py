@@ -7,7 +7,7 @@ import typer
 
 from hpsbench.cli.console import note, progress
 from hpsbench.cli.extract import show_job
-from hpsbench.cli.options import HERE, AsJson, Device, DryRun, Root, Seed, Split, View, Workers
+from hpsbench.cli.options import HERE, AsJson, Device, DryRun, Root, Seed, View, Workers
 
 
 def register(app: typer.Typer) -> None:
@@ -17,17 +17,33 @@ def register(app: typer.Typer) -> None:
 
 def corrupt_command(
     ratio: Annotated[
-        float, typer.Option("--ratio", help="Share of corrupted frames of a track; 0.33 is one third.")
-    ],
+        float | None,
+        typer.Option(
+            "--ratio",
+            help="Share of corrupted frames of a track; 0.33 is one third, 1 all of them. Default: the severity's.",
+        ),
+    ] = None,
     mode: Annotated[str, typer.Option("--mode", help="What is done: 'hpsbench ls corruptions'.")] = "center",
-    consecutive: Annotated[int, typer.Option("--consecutive", min=1, help="Frames of a burst.")] = 1,
+    severity: Annotated[
+        int | None,
+        typer.Option("--severity", min=1, max=5, help="How strong; of blocks and lost frames: how often."),
+    ] = None,
+    consecutive: Annotated[
+        int | None, typer.Option("--consecutive", min=1, help="Frames of a burst; default: 1.")
+    ] = None,
     pattern: Annotated[
         Literal["random", "regular"], typer.Option("--pattern", help="Where bursts lie: random or regular.")
     ] = "random",
+    fill: Annotated[
+        Literal["black", "mean"], typer.Option("--fill", help="Colour of what is hidden: black or mean.")
+    ] = "black",
     seed: Seed = 0,
     dataset: Annotated[str, typer.Option("--dataset", help="Dataset key.")] = "3dpw",
     root: Root = HERE,
-    split: Split = None,
+    split: Annotated[
+        list[str] | None,
+        typer.Option("--split", help="train, val, test or all; may be given several times. Default: test."),
+    ] = None,
     view: View = None,
     features: Annotated[
         str, typer.Option("--features", help="auto, or the extractor of the clean set.")
@@ -35,14 +51,19 @@ def corrupt_command(
     preview: Annotated[
         Path | None, typer.Option("--preview", help="Write a contact sheet to this picture.")
     ] = None,
+    manifest: Annotated[
+        Path | None,
+        typer.Option("--manifest", help="Write which frames are hit, and where, to this CSV file."),
+    ] = None,
     device: Device = "auto",
     workers: Workers = 2,
     dry_run: DryRun = False,
     json: AsJson = False,
 ) -> None:
-    """Hide part of some frames and extract their features again, as the confidence-aware paper does."""
+    """Corrupt some frames and extract their features again, as the confidence-aware paper does with black squares."""
     from hpsbench.pipeline import corrupt as room
     from hpsbench.recipes.catalog import get_recipe
+    from hpsbench.store.reader import open_store
 
     store = root / "stores" / f"{dataset}.zarr"
     with progress(f"corrupt {dataset}", "frames") as bar:
@@ -52,9 +73,11 @@ def corrupt_command(
             mode=mode,
             ratio=ratio,
             consecutive=consecutive,
+            severity=severity,
             seed=seed,
             splits=split or ["test"],
             pattern=pattern,
+            fill=fill,
             view=view or get_recipe(dataset).default_view,
             extractor=features,
             device=device,
@@ -63,5 +86,15 @@ def corrupt_command(
             progress=bar,
         )
     show_job(job.as_dict(), dry_run, json)
-    if preview is not None and not dry_run:
+    if not json and job.corruption is not None:
+        counts = job.corruption
+        cut = f", {counts['cut']} did not fit" if counts["cut"] else ""
+        note(f"corrupted: {counts['hit']} frames of {counts['tracks']} tracks{cut}")
+    if dry_run:
+        return
+    if preview is not None:
         note(f"contact sheet: {room.preview(store, root, job.features, preview)}")
+    if manifest is not None:
+        manifest.parent.mkdir(parents=True, exist_ok=True)
+        room.manifest_table(open_store(store), job.features).to_csv(manifest, index=False)
+        note(f"manifest: {manifest}")

@@ -5,7 +5,7 @@ import pkgutil
 from importlib.metadata import entry_points
 
 import hpsbench.corruption
-from hpsbench.corruption._block import Corruption
+from hpsbench.corruption._corruption import Corruption
 from hpsbench.errors import UnknownName
 
 ALIASES = {"centre": "center"}
@@ -13,13 +13,14 @@ _GROUP = "hpsbench.corruptions"
 
 
 def list_corruptions() -> list[str]:
-    """Names of all corruptions, sorted; imports none of them."""
-    ours = {m.name for m in pkgutil.iter_modules(hpsbench.corruption.__path__) if not m.name.startswith("_")}
+    """Names of all corruptions, sorted; imports none of them. A module spells its corruption's name with `_` for `-`."""
+    modules = (m.name for m in pkgutil.iter_modules(hpsbench.corruption.__path__))
+    ours = {name.replace("_", "-") for name in modules if not name.startswith("_")}
     return sorted(ours | {entry.name for entry in entry_points(group=_GROUP)})
 
 
 def get_corruption(name: str) -> Corruption:
-    """The corruption called `name`; `centre` and `center` are the same.
+    """The corruption called `name`; `centre` and `center` are the same, and so are `box_jitter` and `box-jitter`.
 
     Raises:
         UnknownName: there is none; the message suggests the nearest.
@@ -29,7 +30,7 @@ def get_corruption(name: str) -> Corruption:
         if entry.name == name:
             loaded: Corruption = entry.load()
             return loaded
-    if name not in list_corruptions():
+    if name.replace("_", "-") not in list_corruptions():
         raise UnknownName("corruption", name, list_corruptions())
-    ours: Corruption = importlib.import_module(f"hpsbench.corruption.{name}").CORRUPTION
+    ours: Corruption = importlib.import_module(f"hpsbench.corruption.{name.replace('-', '_')}").CORRUPTION
     return ours

@@ -46,17 +46,18 @@ def check_pattern(ratio: float, consecutive: int, pattern: str) -> None:
     """Refuse shares that no pattern with a clean frame between bursts can have.
 
     Raises:
-        UsageError: a ratio outside 0 to consecutive / (consecutive + 1), a burst below one frame, another pattern.
+        UsageError: a ratio outside 0 to consecutive / (consecutive + 1) other than 1, a burst below one frame, another
+            pattern.
     """
     if consecutive < 1:
         raise UsageError(f"a burst has at least 1 frame, got consecutive={consecutive}")
     if pattern not in PATTERNS:
         raise UsageError(f"pattern must be one of {', '.join(PATTERNS)}, got {pattern!r}")
     most = Fraction(consecutive, consecutive + 1)
-    if exact_ratio(ratio) > most:
+    if most < exact_ratio(ratio) < 1:
         raise UsageError(
             f"a ratio of {ratio} cannot be met with bursts of {consecutive} and a clean frame between bursts; "
-            f"the largest is {most} = {float(most):.3f}"
+            f"the largest is {most} = {float(most):.3f}, and 1 is every frame"
         )
 
 
@@ -67,12 +68,15 @@ def burst_frames(
 
     round(ratio * length / consecutive) bursts. `random`: every placement without overlap and with a clean frame
     between bursts is equally likely. `regular`: burst starts lie consecutive / ratio frames apart, the phase is random.
+    A ratio of 1 hits every frame.
 
     Raises:
         UsageError: see `check_pattern`.
     """
     check_pattern(ratio, consecutive, pattern)
     share = exact_ratio(ratio)
+    if share == 1:
+        return Bursts(np.arange(length, dtype=np.int64), 0)
     bursts = floor(share * length / consecutive + Fraction(1, 2))
     if bursts == 0:
         return Bursts(np.empty(0, np.int64), 0)

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from hpsbench.corruption._block import Corruption, Fill
-from hpsbench.corruption._pattern import Pattern, burst_frames
+from hpsbench.corruption._corruption import USUAL_SEVERITY, Corruption, Fill, Level, Scene
+from hpsbench.corruption._pattern import Pattern, burst_frames, check_pattern
+from hpsbench.errors import UsageError
 from hpsbench.types import BoolArray, FloatArray, IntArray
 
 VISIBLE = 0.3
@@ -24,7 +25,8 @@ class Condition:
         consecutive: frames of a burst.
         seed: of the draw.
         pattern: "random" or "regular".
-        fill: colour of a block.
+        fill: colour of what is hidden.
+        severity: strength of a graded corruption, 1 to 5; None of the others.
     """
 
     mode: str
@@ -33,6 +35,7 @@ class Condition:
     seed: int = 0
     pattern: Pattern = "random"
     fill: Fill = "black"
+    severity: int | None = None
 
     @property
     def name(self) -> str:
@@ -40,17 +43,20 @@ class Condition:
 
         >>> Condition(mode="center", ratio=0.33).name
         'center-0.33x1-s0'
+        >>> Condition(mode="noise", ratio=0.33, severity=4).name
+        'noise-0.33x1-s0-sev4'
         """
+        strength = "" if self.severity is None else f"-sev{self.severity}"
         other = "".join(
             f"-{v}" for v, usual in ((self.pattern, "random"), (self.fill, "black")) if v != usual
         )
-        return f"{self.mode}-{self.ratio:g}x{self.consecutive}-s{self.seed}{other}"
+        return f"{self.mode}-{self.ratio:g}x{self.consecutive}-s{self.seed}{strength}{other}"
 
     def as_dict(self) -> dict[str, Any]:
         """For attributes and JSON."""
-        return {
-            slot: getattr(self, slot) for slot in ("mode", "ratio", "consecutive", "seed", "pattern", "fill")
-        }
+        slots = ("mode", "ratio", "consecutive", "seed", "pattern", "fill")
+        graded = {} if self.severity is None else {"severity": self.severity}
+        return {**{slot: getattr(self, slot) for slot in slots}, **graded}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,26 +94,72 @@ def keypoint_boxes(keypoints2d: FloatArray, bbox_cxcywh: FloatArray) -> FloatArr
     return np.where(any_seen[:, None], boxes, np.concatenate([centre - half, centre + half], axis=1))
 
 
-def plan_track(corruption: Corruption, condition: Condition, track: str, boxes: FloatArray) -> TrackPlan:
+def choose_condition(
+    corruption: Corruption,
+    *,
+    ratio: float | None = None,
+    consecutive: int | None = None,
+    severity: int | None = None,
+    seed: int = 0,
+    pattern: Pattern = "random",
+    fill: Fill = "black",
+) -> Condition:
+    """The setting that a user means; what is not given comes from the severity's level.
+
+    Raises:
+        UsageError: neither ratio nor severity; a severity that there is not; a share that no pattern has.
+    """
+    if ratio is None and severity is None:
+        raise UsageError(
+            f"corruption {corruption.name!r}: give a ratio of hit frames (--ratio 0.33) or a severity from 1 to 5 "
+            "(--severity 3)"
+        )
+    if severity is None:
+        severity = USUAL_SEVERITY if corruption.graded else None
+        level = Level(0.0, 1)
+    else:
+        level = corruption.level(severity)
+    ratio = level.ratio if ratio is None else ratio
+    # A burst belongs to the level's ratio: another ratio starts from single frames.
+    burst = level.consecutive if ratio == level.ratio else 1
+    consecutive = burst if consecutive is None else consecutive
+    check_pattern(ratio, consecutive, pattern)
+    return Condition(
+        mode=corruption.name,
+        ratio=ratio,
+        consecutive=consecutive,
+        seed=seed,
+        pattern=pattern,
+        fill=fill,
+        severity=severity if corruption.graded else None,
+    )
+
+
+def plan_track(corruption: Corruption, condition: Condition, track: str, scene: Scene) -> TrackPlan:
     """Draw the hit frames of one track and what happens to each.
 
-    The frames depend on (track, seed) and not on the corruption, so that all modes of a seed hit the same frames.
+    The frames depend on (track, seed) and not on the corruption, so that all modes of a seed hit the same frames; only a
+    frame that a row corruption would leave in its place (the one that is held from the start) is no hit.
 
     Args:
         corruption: what is done.
-        condition: how often.
+        condition: how often, how strongly.
         track: the track's name.
-        boxes: (T, 4) tight box x0, y0, x1, y1 of every frame of the track.
+        scene: its frames.
     """
     bursts = burst_frames(
-        len(boxes),
+        len(scene),
         ratio=condition.ratio,
         consecutive=condition.consecutive,
         rng=_generator(condition.seed, track, "frames"),
         pattern=condition.pattern,
     )
-    what = corruption.plan(boxes[bursts.frames], _generator(condition.seed, track, corruption.name))
-    return TrackPlan(frames=bursts.frames, what=what, cut=bursts.cut)
+    rng = _generator(condition.seed, track, corruption.name)
+    what = corruption.plan(scene, bursts.frames, condition.severity, rng)
+    if corruption.kind != "rows":
+        return TrackPlan(frames=bursts.frames, what=what, cut=bursts.cut)
+    moved: BoolArray = np.asarray(what[:, 0] != scene.rows[bursts.frames])
+    return TrackPlan(frames=bursts.frames[moved], what=what[moved], cut=bursts.cut + int((~moved).sum()))
 
 
 def _generator(seed: int, track: str, purpose: str) -> np.random.Generator:

@@ -6,7 +6,7 @@ tight box of its visible 2D keypoints.
 
 import numpy as np
 
-from hpsbench.corruption._block import BlockCorruption
+from hpsbench.corruption._block import block_corruption
 from hpsbench.types import FloatArray
 
 
@@ -16,4 +16,4 @@ def box_centres(boxes: FloatArray, rng: np.random.Generator) -> FloatArray:
     return (boxes[:, :2] + boxes[:, 2:]) / 2
 
 
-CORRUPTION = BlockCorruption("center", box_centres)
+CORRUPTION = block_corruption("center", box_centres)

@@ -6,7 +6,7 @@ the tight box of the visible 2D keypoints, for each frame anew, so the square ma
 
 import numpy as np
 
-from hpsbench.corruption._block import BlockCorruption
+from hpsbench.corruption._block import block_corruption
 from hpsbench.types import FloatArray
 
 
@@ -15,4 +15,4 @@ def points_in_boxes(boxes: FloatArray, rng: np.random.Generator) -> FloatArray:
     return boxes[:, :2] + rng.random((len(boxes), 2)) * (boxes[:, 2:] - boxes[:, :2])
 
 
-CORRUPTION = BlockCorruption("random", points_in_boxes)
+CORRUPTION = block_corruption("random", points_in_boxes)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpsbench.errors import BadData, MissingRawFiles
+from hpsbench.features.containers import read_inner
 from hpsbench.features.images import crop, decode
 from hpsbench.store.reader import ClipStore
 from hpsbench.types import FloatArray
@@ -32,24 +33,33 @@ class Frames:
         self._sources = clips["image_source"].tolist()
         self._keep = store.views[view].keep
 
-    def path(self, row: int) -> Path:
-        """The image file of a row.
+    def source(self, row: int) -> tuple[Path, str]:
+        """The file of a row's image, and what is looked for in it: nothing, or a frame of a video or record.
 
         Raises:
             MissingRawFiles: the dataset gives no image for this row.
-            BadData: the image is a frame inside a video, which is not read.
         """
         source = self._sources[int(np.searchsorted(self._starts, row, side="right")) - 1]
         if not isinstance(source, str) or not source:
             raise MissingRawFiles(
                 f"{self.store.location}: row {row} has no image, so it can have no features"
             )
-        name = source.format(frame_id=int(self._frame_id[row]))
-        if "#" in name:
-            raise BadData(
-                f"{self.raw / name}: frames inside videos are not read; extract them as JPEG files next to the video"
-            )
-        return self.raw / name
+        name, _, inner = source.format(frame_id=int(self._frame_id[row])).partition("#")
+        return self.raw / name, inner
+
+    def path(self, row: int) -> Path:
+        """The file that holds a row's image; see `source`."""
+        return self.source(row)[0]
+
+    def image(self, row: int) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8 RGB: the whole image of a row, from its file, or decoded out of a video or TFRecord shard.
+
+        Raises:
+            MissingRawFiles: there is no image for this row, or no such file.
+            BrokenFile: the file is damaged.
+        """
+        path, inner = self.source(row)
+        return read_inner(path, inner) if inner else decode(path)
 
     def box(self, row: int) -> FloatArray:
         """(4,) the view's box of a row."""
@@ -83,10 +93,9 @@ class Frames:
             change: applied to the whole frame before it is cropped.
             box: (4,) another box than the view's.
         """
-        path = self.path(row)
-        image = decode(path)
+        image = self.image(row)
         where = self.box(row) if box is None else box
         try:
             return crop(image if change is None else change(image), where, self.crop_scale, size)
         except BadData as error:
-            raise BadData(f"{path} (row {row}): {error}") from error
+            raise BadData(f"{self.path(row)} (row {row}): {error}") from error

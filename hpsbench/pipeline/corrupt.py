@@ -1,27 +1,29 @@
-"""`corrupt`: one more feature set, in which some frames are those of corrupted images.
+"""`corrupt`: one more feature set, in which some frames are corrupted.
 
-Rows that are not hit are copied bit for bit from the clean set; rows that are hit are extracted again, from the image
-with its corruption, by the same network in batches of the same size. The manifest of hit frames is in the set's
-attributes: `corruption.hits` holds the columns `row` and what was done, for blocks `left`, `top`, `side` in pixels.
+Rows that are not hit are copied bit for bit from the clean set; rows that are hit are extracted again, from the image with
+its corruption or with another box, by the same network in batches of the same size. Where a frame is shown in another's
+place, its features are copied. The manifest of hit frames is in the set's attributes: `corruption.hits` holds the columns
+`row` and what was done (for blocks `left`, `top`, `side` in pixels); together with the images it is all there is to know.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hpsbench.corruption._block import Corruption, Fill
 from hpsbench.corruption._catalog import get_corruption
-from hpsbench.corruption._pattern import Pattern, check_pattern
-from hpsbench.corruption._plan import Condition, keypoint_boxes, plan_track
-from hpsbench.errors import BadData, FeatureMismatch, MissingFeatures
+from hpsbench.corruption._corruption import VERSION, Corruption, Fill
+from hpsbench.corruption._pattern import Pattern
+from hpsbench.corruption._plan import Condition, choose_condition, plan_track
+from hpsbench.errors import BadData, FeatureMismatch, MissingFeatures, UsageError
 from hpsbench.features.backbones import Extractor
 from hpsbench.features.batches import compute_features
+from hpsbench.features.corrupted import corrupted_crop
+from hpsbench.features.flow import KIND, PREFIX
 from hpsbench.features.frames import Frames
 from hpsbench.pipeline.extract import (
     FeatureJob,
@@ -35,12 +37,20 @@ from hpsbench.pipeline.extract import (
     raw_folder,
     rows_of,
 )
+from hpsbench.pipeline.scenes import Scenes
 from hpsbench.pipeline.work import Progress
 from hpsbench.store.feature_sets import FeatureSetWriter
-from hpsbench.store.reader import ClipStore, FeatureSet, TrackRows, open_store
+from hpsbench.store.reader import ClipStore, FeatureSet, open_store
 from hpsbench.types import FloatArray, IntArray
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 PREVIEW_SIDE = 224
+CAPTION = 18
+"""Pixels of the strip above a picture of the contact sheet."""
+ALL = "all"
+"""As a split: all that the store has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +80,9 @@ def corrupt(
     root: Path,
     *,
     mode: str,
-    ratio: float,
-    consecutive: int = 1,
+    ratio: float | None = None,
+    consecutive: int | None = None,
+    severity: int | None = None,
     seed: int = 0,
     splits: Sequence[str] | None = ("test",),
     pattern: Pattern = "random",
@@ -87,18 +98,19 @@ def corrupt(
     """Write the feature set `<extractor>-<view>+<mode>-<ratio>x<consecutive>-s<seed>`; resumable.
 
     Which frames of a track are hit depends on (track, seed, ratio, consecutive, pattern) alone: not on machine,
-    workers, splits or mode.
+    workers, splits or mode. Of a graded corruption the set's name ends with `-sev<severity>`.
 
     Args:
         store_path: folder of a complete clip store that has the clean set.
         root: data root.
-        mode: a corruption, `center` (= `centre`) or `random`.
-        ratio: share of hit frames in each track; 0.33 means one third.
-        consecutive: frames of a burst.
+        mode: a corruption, `center` (= `centre`), `random`, ...: `corruption._catalog.list_corruptions()`.
+        ratio: share of hit frames in each track; 0.33 means one third, 1 every frame; None: the severity's.
+        consecutive: frames of a burst; None: the severity's, where the ratio is, else 1.
+        severity: 1 to 5: the strength of a graded corruption (None: 3), ratio and burst of the others.
         seed: of the draw.
-        splits: these, and those that a set of this name already covers; None: all.
+        splits: these, and those that a set of this name already covers; None, or "all" among them: all.
         pattern: "random", or "regular" distances.
-        fill: colour of a block.
+        fill: colour of what is hidden.
         view: with `extractor` names the clean set.
         extractor: a name; "auto": the one whose clean set of the view is there.
         device: as for `extract`.
@@ -114,21 +126,31 @@ def corrupt(
         MissingRawFiles, BrokenFile: an image is missing or is not a JPEG; named.
     """
     corruption = get_corruption(mode)
-    check_pattern(ratio, consecutive, pattern)
-    condition = Condition(
-        mode=corruption.name, ratio=ratio, consecutive=consecutive, seed=seed, pattern=pattern, fill=fill
+    condition = choose_condition(
+        corruption,
+        ratio=ratio,
+        consecutive=consecutive,
+        severity=severity,
+        seed=seed,
+        pattern=pattern,
+        fill=fill,
     )
     store = open_store(store_path)
     clean = clean_set(store, view, extractor)
     network = load_extractor(store, root, str(clean.attrs["extractor"]), device, dry_run=dry_run)
     _check_same_network(clean, network)
     name = f"{clean.name}+{condition.name}"
-    splits = grown_splits(store, name, splits)
+    splits = grown_splits(store, name, None if splits is None or ALL in splits else splits)
     rows = rows_of(store, view, splits)
     clean.positions(rows)  # all of them are there
     manifest = make_manifest(store, corruption, condition, view, rows)
     crop_scale = float(clean.attrs["crop_scale"])
-    record = {**condition.as_dict(), "clean": clean.name, **manifest.as_dict(corruption.columns)}
+    record = {
+        **({"version": VERSION} if VERSION > 1 else {}),
+        **condition.as_dict(),
+        "clean": clean.name,
+        **manifest.as_dict(corruption.columns),
+    }
     attrs = {**attributes(network, view, crop_scale, splits, None), "corruption": record}
     summary = {
         **condition.as_dict(),
@@ -136,23 +158,30 @@ def corrupt(
         "cut": manifest.cut,
         "tracks": manifest.tracks,
     }
+    from_images = corruption.kind != "rows"
     if dry_run:
-        return plan(store, network, view, name, rows, images=len(manifest.row), corruption=summary)
+        images = len(manifest.row) if from_images else 0
+        return plan(store, network, view, name, rows, images=images, corruption=summary)
+    if len(manifest.row) == 0:
+        raise UsageError(
+            f"corruption {condition.name!r} hits no frame of {', '.join(splits)} in {store.location}: the tracks are too short "
+            "for such bursts or such a share; choose a larger --ratio or a smaller --consecutive"
+        )
     make_room(store, name, attrs)
     writer = FeatureSetWriter.create(store_path, name, rows=rows, dim=clean.dim, attrs=attrs)
     open_chunks = list(writer.open_chunks())
     todo = sum(int(np.isin(writer.rows_of(chunk), manifest.row).sum()) for chunk in open_chunks)
-    frames = Frames(store, raw or raw_folder(store, root), view)
+    frames = Frames(store, raw or raw_folder(store, root), view) if from_images else None
     with job_of(root, store, "corrupt", name, device=network.device, workers=workers) as run:
         report = Speed(progress, todo, len(manifest.row))
-        redo = _Redo(frames, network, corruption, fill, manifest, workers, report)
+        redo = _Redo(frames, network, clean, corruption, fill, manifest, workers, report)
         for chunk in open_chunks:
             own = writer.rows_of(chunk)
             writer.write(chunk, redo.features(own, np.array(clean.of(own))))
         writer.finish()
         job = plan(
-            store, network, view, name, rows, images=todo, done=len(manifest.row) - todo, seconds=report.seconds,
-            corruption=summary,
+            store, network, view, name, rows, images=todo if from_images else 0, done=len(manifest.row) - todo,
+            seconds=report.seconds, corruption=summary,
         )  # fmt: skip
         run["result"] = job.as_dict()
     return job
@@ -160,10 +189,11 @@ def corrupt(
 
 @dataclass(frozen=True)
 class _Redo:
-    """Extracts hit rows again."""
+    """Makes the features of hit rows."""
 
-    frames: Frames
+    frames: Frames | None
     network: Extractor
+    clean: FeatureSet
     corruption: Corruption
     fill: Fill
     manifest: Manifest
@@ -179,24 +209,29 @@ class _Redo:
         numbers = np.flatnonzero(np.isin(self.manifest.row, rows))
         if len(numbers) == 0:
             return clean
-        hit = self.manifest.row[numbers]
-
-        def load(number: int) -> NDArray[np.uint8]:
-            change = partial(self.corruption.apply, what=self.manifest.what[numbers[number]], fill=self.fill)
-            cut: NDArray[np.uint8] = self.frames.crop(int(hit[number]), self.network.size, change)
-            return cut
-
-        new = compute_features(self.network, load, len(hit), workers=self.workers, on_batch=self.report)
+        hit, what = self.manifest.row[numbers], self.manifest.what[numbers]
         where = np.searchsorted(rows, hit)
+        if self.frames is None:
+            clean[where] = self.clean.of(what[:, 0])
+            self.report(len(hit))
+            return clean
+        new = self._extracted(self.frames, hit, what)
         same = (new == clean[where]).all(axis=1)
         if same.any():
             row = int(hit[np.flatnonzero(same)[0]])
             raise BadData(
-                f"{self.frames.path(row)} (row {row}): the corruption did not change the features; "
-                "does its block lie outside the image, or is the image black?"
+                f"{self.frames.path(row)} (row {row}): the corruption did not change the features; does what it hides lie "
+                "outside the crop, or is the image black?"
             )
         clean[where] = new
         return clean
+
+    def _extracted(self, frames: Frames, hit: IntArray, what: IntArray) -> FloatArray:
+        def load(number: int) -> NDArray[np.uint8]:
+            size = self.network.size
+            return corrupted_crop(frames, self.corruption, int(hit[number]), what[number], size, self.fill)
+
+        return compute_features(self.network, load, len(hit), workers=self.workers, on_batch=self.report)
 
 
 def clean_set(store: ClipStore, view: str, extractor: str = "auto") -> FeatureSet:
@@ -205,10 +240,16 @@ def clean_set(store: ClipStore, view: str, extractor: str = "auto") -> FeatureSe
     Raises:
         MissingFeatures: it is not there, or "auto" finds several.
     """
+    if extractor.startswith(PREFIX):
+        raise UsageError(
+            f"{extractor}: flow features of corrupted frames are not made; corrupt features of images"
+        )
     if extractor != "auto":
         return store.features[f"{extractor}-{view}"]
     found = [
-        s for s in store.features.values() if s.attrs.get("view") == view and not s.attrs.get("corruption")
+        s
+        for s in store.features.values()
+        if s.attrs.get("view") == view and not s.attrs.get("corruption") and s.attrs.get("kind") != KIND
     ]
     whole = {s.attrs["extractor"]: s for s in found if not s.attrs.get("partial")}
     if "spin" in whole:
@@ -233,33 +274,50 @@ def _check_same_network(clean: FeatureSet, network: Extractor) -> None:
 def make_manifest(
     store: ClipStore, corruption: Corruption, condition: Condition, view: str, rows: IntArray
 ) -> Manifest:
-    """Draw the hit frames of every track of which `rows` has frames, over the frames that the view keeps.
-
-    The tight box is that of the visible 2D keypoints inside the image; a frame or a dataset without any lends the
-    view's own box.
-    """
-    keep = store.views[view].keep
+    """Draw the hit frames of every track of which `rows` has frames, over the frames that the view keeps."""
+    scenes = Scenes(store, view, others=corruption.kind == "box")
     wanted = np.isin(np.arange(len(store)), rows)
-    row, what, cut = [], [], []
+    row: list[IntArray] = [np.zeros(0, np.int64)]
+    what: list[IntArray] = [np.zeros((0, len(corruption.columns)), np.int64)]
+    cut: list[int] = []
     for track in store.tracks():
-        kept = track.rows[keep[track.rows]]
+        kept = track.rows[scenes.keep[track.rows]]
         if wanted[kept].any():
-            drawn = plan_track(corruption, condition, track.track, _person_boxes(store, view, track, kept))
+            drawn = plan_track(corruption, condition, track.track, scenes.scene(track, kept))
             row.append(kept[drawn.frames])
             what.append(drawn.what)
             cut.append(drawn.cut)
     rows_hit, done = np.concatenate(row), np.concatenate(what)
     order = np.argsort(rows_hit)
-    return Manifest(row=rows_hit[order], what=done[order], cut=sum(cut), tracks=len(row))
+    return Manifest(row=rows_hit[order], what=done[order], cut=sum(cut), tracks=len(cut))
 
 
-def _person_boxes(store: ClipStore, view: str, track: TrackRows, rows: IntArray) -> FloatArray:
-    """(n, 4) x0, y0, x1, y1 of the visible keypoints of a track's rows, inside the image."""
-    fields = store.frames
-    keypoints = fields["keypoints2d"].take(rows) if "keypoints2d" in fields else np.zeros((len(rows), 0, 3))
-    boxes = keypoint_boxes(keypoints, store.views[view].bbox_cxcywh[rows])
-    size = track.clips[["width", "height"]].iloc[0].to_numpy(np.float64, na_value=np.inf)
-    return np.clip(boxes, 0, np.tile(size - 1, 2))
+def manifest_table(store: ClipStore, features: str) -> "pd.DataFrame":
+    """The manifest of a corrupted set as a table: `row`, `track`, `frame_id`, and what was done in the corruption's columns.
+
+    Raises:
+        MissingFeatures: no such set.
+        FeatureMismatch: the set is a clean one.
+    """
+    import pandas as pd
+
+    record = _record(store, features)
+    rows = np.asarray(record["hits"]["row"], np.int64)
+    clips = store.clips
+    clip = np.searchsorted(clips["start"].to_numpy(), rows, side="right") - 1
+    known = {
+        "row": rows,
+        "track": clips["track"].to_numpy(dtype=str)[clip],
+        "frame_id": np.asarray(store.frames["frame_id"][rows]),
+    }
+    return pd.DataFrame({**known, **{name: record["hits"][name] for name in record["hits"] if name != "row"}})
+
+
+def _record(store: ClipStore, features: str) -> dict[str, Any]:
+    record = store.features[features].attrs.get("corruption")
+    if not record:
+        raise FeatureMismatch(f"feature set {features!r} is clean; there is no corruption to show")
+    return dict(record)
 
 
 def preview(
@@ -272,7 +330,7 @@ def preview(
         root: data root.
         features: name of a corrupted feature set.
         out: picture to write (.png or .jpg).
-        count: hit frames to show.
+        count: hit frames to show; of row corruptions neighbouring ones, since they show only next to each other.
         raw: folder of the raw dataset; None: found under `root`.
 
     Returns: `out`.
@@ -280,21 +338,35 @@ def preview(
     Raises:
         MissingFeatures: no such set.
         FeatureMismatch: the set is a clean one.
+        UsageError: a picture of another kind.
     """
+    if out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise UsageError(f"{out}: a contact sheet is a .png or a .jpg")
     store = open_store(store_path)
-    record = store.features[features].attrs.get("corruption")
-    if not record:
-        raise FeatureMismatch(f"feature set {features!r} is clean; there is no corruption to show")
-    corruption = get_corruption(record["mode"])
+    record = _record(store, features)
+    corruption = get_corruption(str(record["mode"]))
     frames = Frames(store, raw or raw_folder(store, root), str(store.features[features].attrs["view"]))
-    hits = record["hits"]
-    what = np.array([hits[name] for name in corruption.columns]).T
+    table = manifest_table(store, features)
+    shown = np.linspace(0, len(table) - 1, min(count, len(table))).astype(int)
+    if corruption.kind == "rows":
+        shown = np.arange(min(count, len(table)))
     columns = []
-    for number in np.linspace(0, len(hits["row"]) - 1, min(count, len(hits["row"]))).astype(int):
-        row, done = hits["row"][number], what[number]
-        change = partial(corruption.apply, what=done, fill=record["fill"])
-        changed = frames.crop(row, PREVIEW_SIDE, change)
-        columns.append(np.concatenate([frames.crop(row, PREVIEW_SIDE), changed]))
+    for hit in table.iloc[shown].to_dict("records"):
+        what = np.array([hit[name] for name in corruption.columns])
+        row = int(hit["row"])
+        changed = corrupted_crop(frames, corruption, row, what, PREVIEW_SIDE, record["fill"])
+        said = f"{hit['track']} {hit['frame_id']}"
+        if corruption.kind == "rows":
+            said += f" <- {np.asarray(store.frames['frame_id'][what])[0]}"
+        columns.append(np.concatenate([_caption(said), frames.crop(row, PREVIEW_SIDE), changed]))
     out.parent.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(out), np.concatenate(columns, axis=1)[..., ::-1])
     return out
+
+
+def _caption(text: str) -> NDArray[np.uint8]:
+    """A dark strip with a line of text, as wide as a picture of the contact sheet; a long line keeps its end."""
+    strip = np.full((CAPTION, PREVIEW_SIDE, 3), 32, np.uint8)
+    said = text if len(text) <= 34 else f"...{text[-31:]}"
+    cv2.putText(strip, said, (4, 13), cv2.FONT_HERSHEY_SIMPLEX, 0.36, (235, 235, 235), 1, cv2.LINE_AA)
+    return strip

@@ -149,12 +149,27 @@ class FeatureSet:
         inside = np.minimum(found, max(len(self.row) - 1, 0))
         missing = np.ones(len(rows), bool) if len(self.row) == 0 else self.row[inside] != rows
         if missing.any():
-            raise MissingFeatures(
-                f"feature set {self.name!r} has no features for {int(missing.sum())} of {len(rows)} rows (first: row "
-                f"{int(np.asarray(rows)[missing][0])}); extract them, or use the view it was made for "
-                f"({self.attrs.get('view')!r})"
-            )
+            raise MissingFeatures(self._lacking(np.asarray(rows)[missing], len(rows)))
         return inside
+
+    def _lacking(self, rows: IntArray, wanted: int) -> str:
+        """What to say of rows that the set does not cover: how many, of which splits, and the command that adds them."""
+        from hpsbench.store.clips import clips_from_parquet
+
+        clips = clips_from_parquet(np.asarray(self._nodes.array("clips")).tobytes(), self._path)
+        own = np.searchsorted(clips["start"].to_numpy(), rows, side="right") - 1
+        splits = list(dict.fromkeys(clips["split"].to_numpy(dtype=str)[own].tolist()))
+        covered = list(self.attrs.get("splits") or [])
+        what = (
+            f"feature set {self.name!r} has no features for {len(rows)} of {wanted} rows (first: row {int(rows[0])}), of "
+            f"split {', '.join(splits)}"
+        )
+        lacking = [split for split in splits if split not in covered]
+        if not covered or not lacking:
+            return f"{what}; use the view it was made for ({self.attrs.get('view')!r}), or extract these rows"
+        command = make_command(self.attrs, str((self._nodes.attributes("") or {}).get("dataset", "3dpw")))
+        ways = " ".join(f"--split {split}" for split in lacking)
+        return f"{what}; it covers {', '.join(covered)} alone. To add them, run: {command} {ways}"
 
     def of(self, rows: IntArray, out: FloatArray | None = None) -> FloatArray:
         """(n, D) features of store rows, in the order of `rows`; in a new array or in `out`.
@@ -166,6 +181,25 @@ class FeatureSet:
 
     def __len__(self) -> int:
         return len(self.data)
+
+
+def make_command(attrs: Mapping[str, Any], dataset: str) -> str:
+    """The command line that makes a feature set with these attributes, but for its splits.
+
+    >>> make_command({"extractor": "spin", "view": "tcmr", "corruption": None}, "3dpw")
+    'hpsbench extract 3dpw --view tcmr --features spin'
+    """
+    ends = f"--view {attrs.get('view')} --features {attrs.get('extractor')}"
+    corruption: Mapping[str, Any] = attrs.get("corruption") or {}
+    if not corruption:
+        return f"hpsbench extract {dataset} {ends}"
+    usual = {"consecutive": 1, "seed": 0, "pattern": "random", "severity": None, "fill": "black"}
+    options = [
+        f"--{key} {corruption[key]:g}" if isinstance(corruption[key], float) else f"--{key} {corruption[key]}"
+        for key in ("mode", "ratio", *usual)
+        if key in corruption and corruption[key] != usual.get(key)
+    ]
+    return f"hpsbench corrupt {' '.join(options)} --dataset {dataset} {ends}"
 
 
 class _Lazy(Mapping[str, Value], Generic[Value]):

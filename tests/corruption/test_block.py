@@ -1,9 +1,8 @@
 import numpy as np
-import pytest
 
-from hpsbench.corruption._block import block_sides, paint_square
-from hpsbench.corruption._catalog import get_corruption
-from hpsbench.errors import ShapeError
+from hpsbench.corruption._block import block_sides, paint_square, squares
+from hpsbench.corruption.center import box_centres
+from hpsbench.corruption.random import points_in_boxes
 
 
 def test_the_side_is_half_the_height_rounded() -> None:
@@ -12,13 +11,13 @@ def test_the_side_is_half_the_height_rounded() -> None:
 
 
 def test_center_lies_on_the_middle_of_the_box() -> None:
-    plan = get_corruption("center").plan(np.array([[100.0, 50, 160, 250]]), np.random.default_rng(0))
+    plan = squares(np.array([[100.0, 50, 160, 250]]), box_centres, np.random.default_rng(0))
     np.testing.assert_array_equal(plan, [[80, 100, 100]])  # centre (130, 150), side 100
 
 
 def test_random_centres_fill_the_box_and_nothing_else() -> None:
     boxes = np.tile([[100.0, 50, 160, 250]], (2000, 1))
-    plan = get_corruption("random").plan(boxes, np.random.default_rng(0))
+    plan = squares(boxes, points_in_boxes, np.random.default_rng(0))
     centres = plan[:, :2] + plan[:, 2:] / 2
     assert (np.abs(centres.min(axis=0) - [100, 50]) < 3).all()
     assert (np.abs(centres.max(axis=0) - [160, 250]) < 3).all()
@@ -44,9 +43,3 @@ def test_a_square_outside_the_image_changes_nothing(rng: np.random.Generator) ->
 def test_mean_fill_is_the_colour_that_normalises_to_zero() -> None:
     painted = paint_square(np.zeros((4, 4, 3), np.uint8), np.array([0, 0, 2]), fill="mean")
     np.testing.assert_array_equal(painted[0, 0], [124, 116, 104])
-
-
-@pytest.mark.parametrize("boxes", [np.zeros((3, 3)), np.array([[100.0, 100, 40, 40]])])
-def test_other_box_layouts_are_refused(boxes: np.ndarray) -> None:
-    with pytest.raises(ShapeError, match="boxes"):
-        get_corruption("center").plan(boxes, np.random.default_rng(0))

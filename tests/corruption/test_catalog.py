@@ -6,6 +6,7 @@ from hpsbench.errors import UnknownName
 
 def test_both_spellings_of_centre_are_one_corruption() -> None:
     assert get_corruption("centre") is get_corruption("center")
+    assert get_corruption("box_jitter") is get_corruption("box-jitter")
 
 
 def test_an_unknown_corruption_gets_a_suggestion() -> None:

@@ -127,6 +127,30 @@ def test_without_a_clean_set_there_is_nothing_to_corrupt(image_store: MakeStore,
         run(path, extractor="patches")
 
 
+def test_all_is_every_split(clean: Path) -> None:
+    assert run(clean, splits=["all"]).frames == 47
+
+
+def test_a_set_without_a_split_says_how_to_add_it(clean: Path) -> None:
+    job = run(clean, splits=["test"])
+    store = open_store(clean)
+    features = store.features[job.features]
+    with pytest.raises(MissingFeatures) as told:
+        features.of(np.array([0, 1, 31]))
+    message = str(told.value)
+    assert "no features for 2 of 3 rows (first: row 0), of split train; it covers test alone" in message
+    command = "hpsbench corrupt --mode center --ratio 0.33 --dataset 3dpw --view tcmr --features patches"
+    assert f"run: {command} --split train" in message
+    clean_set = store.features["patches-tcmr"]
+    with pytest.raises(MissingFeatures, match="use the view it was made for"):
+        clean_set.of(np.array([3]))
+
+
+def test_a_corruption_that_hits_nothing_is_refused(clean: Path) -> None:
+    with pytest.raises(UsageError, match="hits no frame of test"):
+        run(clean, ratio=0.01, splits=["test"])
+
+
 def test_wrong_settings_are_refused(clean: Path, patches: type, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UnknownName, match="Did you mean 'center'"):
         run(clean, mode="centr")
@@ -143,8 +167,8 @@ def test_the_preview_shows_clean_above_corrupted(clean: Path, tmp_path: Path) ->
         clean, clean.parents[1], NAME, tmp_path / "sheet.png", count=3, raw=clean.parents[1] / "raw"
     )
     picture = decode(out)
-    assert picture.shape == (448, 672, 3)
-    dark = [(part == 0).all(axis=-1).mean() for part in (picture[:224], picture[224:])]
+    assert picture.shape == (18 + 448, 672, 3)
+    dark = [(part == 0).all(axis=-1).mean() for part in (picture[18:242], picture[242:])]
     assert dark[1] > dark[0] + 0.02
     with pytest.raises(FeatureMismatch, match="is clean"):
         preview(clean, clean.parents[1], "patches-tcmr", tmp_path / "sheet.png")
