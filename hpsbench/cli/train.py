@@ -31,6 +31,9 @@ def train_command(
     if recipe == "encoder":
         _train_encoder(root, tuple(sets or ()), dry_run, json)
         return
+    if recipe == "flow-encoder":
+        _train_flow_encoder(root, tuple(sets or ()), dry_run, json)
+        return
     from hpsbench.training.loop import plan_training, train
 
     plan = plan_training(recipe, root, sets=tuple(sets or ()), features=features, seed=seed, recipes=recipes)
@@ -85,3 +88,21 @@ def _train_encoder(root: Path, sets: tuple[str, ...], dry_run: bool, json: bool)
         emit_json(card)
     else:
         note(f"encoder, regressor and card are in {folder}")
+
+
+def _train_flow_encoder(root: Path, sets: tuple[str, ...], dry_run: bool, json: bool) -> None:
+    from hpsbench.training.flow_encoder import get_flow_recipe, train_flow_encoder
+
+    recipe = get_flow_recipe(sets)
+    if dry_run:
+        _show_plan(recipe.model_dump(mode="json"), json)
+        return
+    with progress("train flow-encoder", "steps") as bar:
+        card = train_flow_encoder(recipe, root, progress=bar)
+    if json:
+        emit_json(card)
+    else:
+        note(
+            f"held out: joint motion {card['held_out_mm']:.2f} mm wrong, {card['no_motion_mm']:.2f} mm if nothing moved"
+        )
+        note(f"weights and card: {card['checkpoint']}")

@@ -509,7 +509,7 @@ def test_systems_that_read_what_is_not_given_are_refused(truth: Any, store: Clip
     with pytest.raises(MissingRawFiles, match="3DPW"):
         evaluate(truth, "tcmr", store)
     truth.inputs = Inputs(flow=8)
-    with pytest.raises(MissingFeatures, match=r"no flow features of the view 'tcmr'.*--extractor flow-dis"):
+    with pytest.raises(MissingFeatures, match=r"no flow features of the view 'tcmr'.*--features flow-dis"):
         evaluate(truth, "tcmr", store)
     truth.inputs = Inputs(predictions="vibe")
     with pytest.raises(MissingCheckpoint, match="no checkpoint of system 'vibe'"):
