@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpsbench.errors import FeatureMismatch, MissingFeatures
+from hpsbench.features.flow import KIND
 from hpsbench.protocols.protocol import Rule
 from hpsbench.store.reader import ClipStore, FeatureSet
 from hpsbench.types import Inputs, WindowRule
@@ -13,8 +14,6 @@ from hpsbench.types import Inputs, WindowRule
 EXTRACTOR_MISMATCH = "extractor-mismatch"
 # Flag of results whose features are of another view than the protocol's: other boxes and crops.
 VIEW_MISMATCH = "view-mismatch"
-# `kind` of feature sets that were made of optical flow.
-FLOW = "flow"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +120,7 @@ def _clean_sets(store: ClipStore, view: str) -> list[str]:
         for name, features in store.features.items()
         if features.attrs.get("view") == view
         and features.attrs.get("corruption") is None
-        and features.attrs.get("kind") != FLOW
+        and features.attrs.get("kind") != KIND
     ]
 
 
