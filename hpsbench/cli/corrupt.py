@@ -1,7 +1,8 @@
 """`hpsbench corrupt`: one more feature set, of corrupted images."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -86,15 +87,17 @@ def corrupt_command(
             progress=bar,
         )
     show_job(job.as_dict(), dry_run, json)
-    if not json and job.corruption is not None:
-        counts = job.corruption
-        cut = f", {counts['cut']} did not fit" if counts["cut"] else ""
-        note(f"corrupted: {counts['hit']} frames of {counts['tracks']} tracks{cut}")
-    if dry_run:
-        return
-    if preview is not None:
+    if not json:
+        _show_counts(job.corruption)
+    if preview is not None and not dry_run:
         note(f"contact sheet: {room.preview(store, root, job.features, preview)}")
-    if manifest is not None:
+    if manifest is not None and not dry_run:
         manifest.parent.mkdir(parents=True, exist_ok=True)
         room.manifest_table(open_store(store), job.features).to_csv(manifest, index=False)
         note(f"manifest: {manifest}")
+
+
+def _show_counts(corruption: Mapping[str, Any] | None) -> None:
+    if corruption is not None:
+        cut = f", {corruption['cut']} did not fit" if corruption["cut"] else ""
+        note(f"corrupted: {corruption['hit']} frames of {corruption['tracks']} tracks{cut}")
