@@ -8,7 +8,7 @@ from hpsbench.cli.console import emit_json, note, out, table
 from hpsbench.cli.options import HERE, AsJson, Recipes, Root
 from hpsbench.errors import HpsbenchError, UnknownName
 
-KINDS = ("datasets", "protocols", "systems", "corruptions", "training", "stores")
+KINDS = ("datasets", "protocols", "systems", "corruptions", "training", "tables", "figures", "stores")
 
 
 def register(app: typer.Typer) -> None:
@@ -37,6 +37,8 @@ def ls_command(
         "systems": _systems,
         "corruptions": _corruptions,
         "training": _training,
+        "tables": _tables,
+        "figures": _figures,
         "stores": _stores,
     }[kind](root, recipes)
     if json:
@@ -206,6 +208,19 @@ def _training(_: Any, recipes: Any) -> list[dict[str, Any]]:
         }
         for name, d in documents.items()
     ]
+
+
+def _tables(_: Any, recipes: Any) -> list[dict[str, Any]]:
+    from hpsbench.tables.catalog import list_tables
+
+    return list_tables(recipes)
+
+
+def _figures(_: Any, recipes: Any) -> list[dict[str, Any]]:
+    """What the papers draw or say in their text: `cells` counts the printed numbers among its places."""
+    from hpsbench.tables.catalog import list_tables
+
+    return list_tables(recipes, kind="figure")
 
 
 def _stores(root: Any, _: Any) -> list[dict[str, Any]]:

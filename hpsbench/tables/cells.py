@@ -1,0 +1,173 @@
+"""The printed numbers of a table as cells, and finding cells by what they are."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hpsbench.errors import UsageError
+from hpsbench.tables.catalog import read_numbers
+from hpsbench.tables.schema import Fill, Match, Table
+
+# Dataset in the files of printed numbers -> key of hpsbench, where the two differ.
+_DATASETS = {"mpi_inf_3dhp": "mpi-inf-3dhp"}
+# Printed metric -> name in a result.
+RESULT_NAMES = {
+    "mpjpe": "mpjpe",
+    "pa_mpjpe": "pa_mpjpe",
+    "pve": "pve_raw",
+    "accel_err": "accel_err",
+    "pck": "pck150",
+}
+HIGHER_IS_BETTER = ("pck",)
+UNITS = {
+    "mpjpe": "mm",
+    "pa_mpjpe": "mm",
+    "pve": "mm",
+    "accel_err": "mm/frame^2",  # printed as mm/s^2 by all five papers, which it is not
+    "pck": "%",
+    "params_m": "M",
+    "flops_g": "G",
+    "model_size_mb": "MB",
+    "runtime_ms": "ms",
+    "input_frames": "frames",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One printed number, or a place in a figure whose number is not printed.
+
+    Attributes:
+        row: label as printed.
+        method: stable name of what was measured.
+        variant: empty for a method as published.
+        dataset: key of hpsbench; empty where the number is none of a dataset (sizes, times).
+        metric: printed metric.
+        condition: setting of the row.
+        paper: the printed value, None where there is none.
+        text: the digits as printed.
+        unit: of value and measurement; accelerations are mm/frame^2 whatever the paper says.
+        certainty: `sure`, `inferred` or `unsure`, of reading the paper.
+        trained_with_3dpw: `yes`, `no`, `unknown` or `na`.
+        control: whether it is a row of ours beside the paper's.
+    """
+
+    row: str
+    method: str
+    variant: str
+    dataset: str
+    metric: str
+    condition: Mapping[str, Any]
+    paper: float | None
+    text: str
+    unit: str
+    certainty: str
+    trained_with_3dpw: str
+    control: bool = False
+
+    def get(self, key: str) -> Any:
+        """A property or an entry of the condition by name; None where it has none."""
+        return getattr(self, key) if key in self.__slots__ else self.condition.get(key)
+
+
+def table_cells(table: Table) -> list[Cell]:
+    """All cells of a table, in the order of its file; of a table proper those with a printed value."""
+    cells = [_cell(row) for row in read_numbers(table.source)]
+    return [cell for cell in cells if cell.paper is not None or table.kind == "figure"]
+
+
+def control_cells(table: Table, cells: Sequence[Cell]) -> list[tuple[Cell, Fill]]:
+    """Cells of the rows that only hpsbench has, one per control, condition, dataset and metric of the table."""
+    places = {
+        (json.dumps(dict(c.condition), sort_keys=True), c.dataset, c.metric): c
+        for c in cells
+        if not c.control
+    }
+    return [
+        (
+            Cell(
+                row=control.row,
+                method=control.method,
+                variant="control",
+                dataset=cell.dataset,
+                metric=cell.metric,
+                condition=cell.condition,
+                paper=None,
+                text="",
+                unit=cell.unit,
+                certainty="sure",
+                trained_with_3dpw="yes",
+                control=True,
+            ),
+            control.fill,
+        )
+        for control in table.controls
+        for cell in places.values()
+    ]
+
+
+def matches(cell: Cell, match: Match) -> bool:
+    """Whether a cell is what `match` describes; see `schema.Match`."""
+    return all(
+        _fits(cell.get(key.lstrip("!")), wanted) != key.startswith("!") for key, wanted in match.items()
+    )
+
+
+def select(cells: Iterable[Cell], *wanted: Match) -> list[Cell]:
+    """Cells that fit all of these."""
+    return [cell for cell in cells if all(matches(cell, match) for match in wanted)]
+
+
+def fill_of(table: Table, cell: Cell) -> Fill:
+    """The first fill of the table that matches a cell.
+
+    Raises:
+        UsageError: none does; the table's file has to say what fills the cell or why nothing can.
+    """
+    for fill in table.fill:
+        if matches(cell, fill.match):
+            return fill
+    raise UsageError(
+        f"{table.id}: nothing says what fills {cell.row!r}, {cell.dataset} {cell.metric} {dict(cell.condition)}; "
+        "add a [[fill]] with 'train', 'system' or 'why_not'"
+    )
+
+
+def from_condition(value: Any, cell: Cell) -> Any:
+    """`$key` -> the entry `key` of the cell's condition, inside a text too; anything else stays.
+
+    Raises:
+        UsageError: the condition has no such entry.
+    """
+    if not (isinstance(value, str) and "$" in value):
+        return value
+    before, _, key = value.partition("$")
+    if key not in cell.condition:
+        raise UsageError(
+            f"{value}: the condition of {cell.row!r} has no {key!r}, only {', '.join(cell.condition) or 'nothing'}"
+        )
+    entry = cell.condition[key]
+    return f"{before}{entry}" if before else entry
+
+
+def _fits(value: Any, wanted: Any) -> bool:
+    if value == wanted:
+        return True
+    return isinstance(wanted, (list, tuple)) and value in wanted
+
+
+def _cell(row: Mapping[str, str]) -> Cell:
+    return Cell(
+        row=row["row_label"],
+        method=row["method"],
+        variant=row["variant"],
+        dataset=_DATASETS.get(row["dataset"], row["dataset"]),
+        metric=row["metric"],
+        condition=json.loads(row["condition_json"]),
+        paper=float(row["value"]) if row["value"] else None,
+        text=row["value"],
+        unit=UNITS[row["metric"]],
+        certainty=row["certainty"],
+        trained_with_3dpw=row["trained_with_3dpw"],
+    )

@@ -1,0 +1,259 @@
+"""A reproduced table as Markdown, LaTeX, CSV and HTML, in the paper's own layout."""
+
+import csv
+import html
+import io
+from collections.abc import Callable, Mapping
+
+from hpsbench.tables.claims import Verdict
+from hpsbench.tables.fill import Filled
+from hpsbench.tables.layout import Grid, grid
+from hpsbench.tables.run import Reproduced
+
+_DECIMALS = {"input_frames": 0, "params_m": 2, "flops_g": 2, "model_size_mb": 0}
+_MARKS = {"holds": "holds", "fails": "FAILS", "undecided": "undecided"}
+
+
+def headline(found: Reproduced) -> list[str]:
+    """What a reader has to know before the numbers."""
+    table = found.table
+    lines = []
+    if found.synthetic:
+        lines.append(
+            "SYNTHETIC DATA: the measured numbers are of the synthetic world. They do not stand beside the paper's numbers; "
+            "only directions (which is better) are compared."
+        )
+    lines += table.notes
+    measured = sum(f.measured is not None for f in found.cells)
+    under = sum(f.undertrained for f in found.cells)
+    lines.append(
+        f"{measured} of {len(found.cells)} cells measured"
+        + (
+            f", {under} of them undertrained (fewer steps than the recipe declares: no part in claims)"
+            if under
+            else ""
+        )
+        + ". In a cell: the paper's number; what was measured here, with its 95 % interval"
+        + ("." if found.synthetic else "; the difference, measured - paper.")
+    )
+    return lines
+
+
+def reasons(found: Reproduced) -> dict[str, int]:
+    """Why cells are empty -> footnote number, in order of appearance."""
+    texts = dict.fromkeys(f.why_not for f in (*found.cells, *found.controls) if f.why_not)
+    return {text: number for number, text in enumerate(texts, 1)}
+
+
+def cell_text(found: Reproduced, filled: Filled | None, notes: Mapping[str, int]) -> str:
+    """One cell in words: paper, measured with interval, difference; marks."""
+    if filled is None:
+        return ""
+    paper = filled.cell.text + ("?" if filled.cell.certainty == "unsure" else "")
+    if filled.measured is None:
+        return f"{paper or '-'} | - ({notes[filled.why_not or '']})"
+    digits = _DECIMALS.get(filled.cell.metric, 1)
+    text = f"{filled.measured:.{digits}f}"
+    if filled.interval is not None:
+        text += f" [{filled.interval[0]:.{digits}f}, {filled.interval[1]:.{digits}f}]"
+    if not found.synthetic and filled.cell.paper is not None:
+        text += f" ({filled.measured - filled.cell.paper:+.{digits}f})"
+    return f"{paper or '-'} | {text}" + (" undertrained" if filled.undertrained else "")
+
+
+def header(cells: Grid) -> list[str]:
+    """Labels of the columns, the outer ones first, with the unit."""
+    return [
+        " ".join(filter(None, labels)) + f", {unit}"
+        for labels, unit in zip(cells.column_labels, cells.units, strict=True)
+    ]
+
+
+def rows(found: Reproduced) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of texts, ready for a terminal."""
+    cells, notes = grid(found.table, (*found.cells, *found.controls)), reasons(found)
+    body = [
+        [*_row_label(cells, i), *(cell_text(found, filled, notes) for filled in line)]
+        for i, line in enumerate(cells.cells)
+    ]
+    return [*cells.row_keys, *header(cells)], body
+
+
+def claim_rows(found: Reproduced) -> list[list[str]]:
+    """A line per claim: what, where, in the paper, here, why."""
+    return [[_says(v), _MARKS[v.paper], _MARKS[v.here], v.why] for v in found.claims]
+
+
+CLAIM_COLUMNS = ("claim", "paper's numbers", "here, at 95 %", "why")
+
+
+def markdown(found: Reproduced) -> str:
+    """As Markdown."""
+    head, body = rows(found)
+    lines = [f"# {found.table.paper}: {found.table.number}. {found.table.title}", ""]
+    for line in headline(found):
+        lines += [f"**{line}**" if line.startswith("SYNTHETIC") else line, ""]
+    lines += _md_table(head, body)
+    numbered = reasons(found)
+    lines += ["", *(f"{number}. {text}" for text, number in numbered.items())]
+    if found.claims:
+        lines += [
+            "",
+            "## What the paper claims from it",
+            "",
+            *_md_table(list(CLAIM_COLUMNS), claim_rows(found)),
+        ]
+    if found.command:
+        lines += ["", f"Made by `{found.command}`."]
+    return "\n".join(lines) + "\n"
+
+
+def latex(found: Reproduced) -> str:
+    """As a LaTeX table (booktabs)."""
+    head, body = rows(found)
+    keys = len(grid(found.table, found.cells).row_keys)
+    lines = [f"% {line}" for line in headline(found)]
+    lines += [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{_tex(found.table.number)}: {_tex(found.table.title)}"
+        + (r" \textbf{Measured on synthetic data.}" if found.synthetic else "")
+        + "}",
+        rf"\begin{{tabular}}{{{'l' * keys}{'r' * (len(head) - keys)}}}",
+        r"\toprule",
+        " & ".join(map(_tex, head)) + r" \\",
+        r"\midrule",
+        *(" & ".join(map(_tex, line)) + r" \\" for line in body),
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+    ]
+    lines += [f"% ({number}) {text}" for text, number in reasons(found).items()]
+    lines += [f"% {_says(v)} paper: {v.paper}; here: {v.here}" for v in found.claims]
+    return "\n".join(lines) + "\n"
+
+
+def csv_text(found: Reproduced) -> str:
+    """One line per cell."""
+    out = io.StringIO()
+    columns = (
+        "table", "synthetic", "control", "row", "method", "variant", "dataset", "metric", "condition", "paper", "measured",
+        "low", "high", "difference", "unit", "n", "seeds", "undertrained", "flags", "certainty", "why_not",
+    )  # fmt: skip
+    writer = csv.DictWriter(out, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    for filled in (*found.cells, *found.controls):
+        line = filled.to_json(synthetic=found.synthetic)
+        low, high = filled.interval or (None, None)
+        facts = {
+            "table": found.table.id,
+            "synthetic": found.synthetic,
+            "control": filled.cell.control,
+            "low": low,
+            "high": high,
+            "condition": "; ".join(f"{k}={v}" for k, v in filled.cell.condition.items()),
+            "flags": " ".join(filled.flags),
+        }
+        writer.writerow({**line, **facts})
+    return out.getvalue()
+
+
+_STYLE = """
+:root{color-scheme:light dark;--line:#8886;--soft:#8883}
+body{font:15px/1.45 system-ui,sans-serif;max-width:75rem;margin:1.5rem auto;padding:0 1rem}
+.scroll{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums}
+caption{text-align:left;font-weight:600;padding:.3rem 0}
+th,td{padding:.25rem .6rem;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}
+.paper{opacity:.7}.measured{font-weight:600;white-space:nowrap}.control{background:var(--soft)}
+.warn{border:2px solid #d33;padding:.6rem;border-radius:.3rem}.fails{color:#d33;font-weight:600}
+"""
+
+
+def html_text(found: Reproduced) -> str:
+    """As one self-contained page, without scripts."""
+    cells, notes = grid(found.table, (*found.cells, *found.controls)), reasons(found)
+    title = f"{found.table.paper}: {found.table.number}. {found.table.title}"
+    head = [*cells.row_keys, *header(cells)]
+    out = [
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>{_h(title)}</title>"
+        '<meta name=viewport content="width=device-width,initial-scale=1">'
+        f"<style>{_STYLE}</style><h1>{_h(title)}</h1>"
+    ]
+    out += [
+        f"<p{' class=warn role=note' if line.startswith('SYNTHETIC') else ''}>{_h(line)}</p>"
+        for line in headline(found)
+    ]
+    out.append(f"<div class=scroll tabindex=0><table><caption>{_h(found.table.number)}</caption><thead><tr>")
+    out += [f"<th scope=col>{_h(name)}</th>" for name in head]
+    out.append("</tr></thead><tbody>")
+    for i, line in enumerate(cells.cells):
+        out.append(f"<tr{' class=control' if cells.control[i] else ''}>")
+        out += [f"<th scope=row>{_h(label)}</th>" for label in _row_label(cells, i)]
+        out += [f"<td>{_html_cell(cell_text(found, filled, notes))}</td>" for filled in line]
+        out.append("</tr>")
+    out.append("</tbody></table></div>")
+    if notes:
+        out += ["<ol>", *(f"<li>{_h(text)}</li>" for text in notes), "</ol>"]
+    out.append(_html_claims(found))
+    if found.command:
+        out.append(f"<p>Made by <code>{_h(found.command)}</code>.</p>")
+    return "\n".join(out) + "</html>\n"
+
+
+FORMS: Mapping[str, Callable[[Reproduced], str]] = {
+    "md": markdown,
+    "tex": latex,
+    "csv": csv_text,
+    "html": html_text,
+}
+"""File ending -> how it is written."""
+
+
+def _html_claims(found: Reproduced) -> str:
+    if not found.claims:
+        return ""
+    lines = ["<h2>What the paper claims from it</h2><div class=scroll tabindex=0><table><thead><tr>"]
+    lines += [f"<th scope=col>{_h(name)}</th>" for name in CLAIM_COLUMNS]
+    lines.append("</tr></thead><tbody>")
+    for line in claim_rows(found):
+        tags = ["", *(' class="fails"' if text == "FAILS" else "" for text in line[1:3]), ""]
+        lines.append(
+            "<tr>" + "".join(f"<td{t}>{_h(x)}</td>" for t, x in zip(tags, line, strict=True)) + "</tr>"
+        )
+    lines.append("</tbody></table></div>")
+    return "\n".join(lines)
+
+
+def _html_cell(text: str) -> str:
+    paper, bar, measured = text.partition(" | ")
+    if not bar:
+        return _h(text)
+    return f"<span class=paper>{_h(paper)}</span> <span class=measured>{_h(measured)}</span>"
+
+
+def _row_label(cells: Grid, i: int) -> list[str]:
+    labels = list(cells.row_labels[i])
+    if cells.control[i]:
+        labels[-1] += " (control, not in the paper)"
+    return labels
+
+
+def _says(verdict: Verdict) -> str:
+    where = f" ({verdict.claim.where})" if verdict.claim.where else " (not said, but expected)"
+    return verdict.claim.says + where
+
+
+def _md_table(head: list[str], body: list[list[str]]) -> list[str]:
+    def line(texts: list[str]) -> str:
+        return "| " + " | ".join(text.replace(" | ", " → ").replace("|", "\\|") for text in texts) + " |"
+
+    return [line(head), "|" + " --- |" * len(head), *map(line, body)]
+
+
+def _tex(text: str) -> str:
+    swaps = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}", "^": r"\^{}", "|": r"$\to$", "<": r"$<$", ">": r"$>$"}  # fmt: skip
+    return "".join(swaps.get(letter, letter) for letter in text)
+
+
+def _h(text: str) -> str:
+    return html.escape(text)

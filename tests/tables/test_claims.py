@@ -1,0 +1,120 @@
+from collections.abc import Callable
+
+import pytest
+
+from hpsbench.results.result import Result
+from hpsbench.tables.catalog import get_table, list_tables
+from hpsbench.tables.cells import Cell, table_cells
+from hpsbench.tables.claims import judge
+from hpsbench.tables.fill import Filled, fill_from_results
+from hpsbench.tables.run import Reproduced
+
+# What a reader finds by hand in the printed numbers.
+PRINTED = {
+    ("catfa:table1", "best-but-vibe"): "fails",  # Ours 17.1, T-HMR 15.2
+    ("catfa:table4", "closer-is-better"): "fails",  # 3DHP: d=0 104.5, d=1 103.9
+    ("catfa:table4", "closer-is-better-past"): "fails",  # d=-1 35.3, d=-2 34.9
+    ("catfa:table5", "slower-than-hmmr"): "fails",  # Ours +1.6 mm, T-HMR +1.2
+    ("catfa:table5", "slower-than-vibe"): "undecided",  # PA-MPJPE +1.0 for both
+    ("catfa:table5", "longer-runs-harder"): "fails",  # SPIN 122.5, 63.4
+    ("catfa:table7", "largest-best"): "holds",
+    ("catfa:table7", "more-is-better-future-5"): "fails",  # 81.5, 82.1
+    ("catfa:table9", "adaptive-better"): "fails",  # 13.7, equal 12.7
+    ("dtsvibe:table1", "beats-all"): "fails",  # 60.5, I2L-MeshNet 55.7
+    ("dtsvibe:table1", "smoother-than-meva"): "fails",  # 11.9, 11.1
+    ("dtsvibe:table3", "flow-loss-helps"): "fails",  # 52.7, 52.9
+    ("dtsvibe:table3", "flow-keeps-smoothness"): "fails",  # 12.9, 13.2
+    ("spsnet:table1", "best-acceleration"): "fails",
+    ("spsnet:table5", "default-best"): "fails",
+    ("vibe:table1", "3dpw-helps-elsewhere"): "fails",
+    ("vibe:table2", "mposer-helps"): "fails",  # 28.2, 28.0
+    ("vibe:table2", "discriminator-always-helps"): "fails",
+    ("vibe:table3", "chosen-best"): "fails",
+    ("vibe:table1", "best-in-the-wild"): "holds",
+    ("mpsnet:table2", "third-of-tcmr"): "holds",
+}
+
+
+def unmeasured(table_id: str) -> list[Filled]:
+    return [Filled(cell=cell, why_not="not run") for cell in table_cells(get_table(table_id))]
+
+
+@pytest.mark.parametrize("table_id", sorted({table for table, _ in PRINTED}))
+def test_the_papers_own_numbers_are_judged_as_by_hand(table_id: str) -> None:
+    cells = unmeasured(table_id)
+    for claim in get_table(table_id).claims:
+        verdict = judge(claim, cells)
+        assert verdict.here == "undecided"
+        if (table_id, claim.id) in PRINTED:
+            assert verdict.paper == PRINTED[table_id, claim.id], claim.id
+
+
+def test_many_claims_fail_in_the_papers_own_numbers() -> None:
+    answers = [judge(c, unmeasured(t["id"])).paper for t in list_tables() for c in get_table(t["id"]).claims]
+    assert answers.count("fails") >= 15
+    assert answers.count("holds") >= 30
+
+
+def verdicts(found: Reproduced) -> dict[str, str]:
+    return {verdict.claim.id: verdict.here for verdict in found.claims}
+
+
+def test_clear_measurements_decide_and_follow_the_numbers(make_reproduced: Callable[..., Reproduced]) -> None:
+    as_printed = verdicts(make_reproduced("spsnet:table4"))
+    assert as_printed == {"attention-beats-gru": "holds"}
+    upside_down = verdicts(make_reproduced("spsnet:table4", lambda cell: 200 - (cell.paper or 0)))
+    assert upside_down == {"attention-beats-gru": "fails"}
+    same = verdicts(make_reproduced("spsnet:table4", lambda cell: 50.0))
+    assert same == {"attention-beats-gru": "undecided"}
+
+
+def test_few_sequences_decide_nothing_and_say_so(make_reproduced: Callable[..., Reproduced]) -> None:
+    verdict = make_reproduced("spsnet:table4", sequences=3).claims[0]
+    assert verdict.here == "undecided"
+    assert "3 sequences; an interval needs at least 6" in verdict.why
+
+
+def test_what_is_lost_from_a_baseline_is_compared(make_reproduced: Callable[..., Reproduced]) -> None:
+    def value(cell: Cell) -> float:
+        level = 300.0 if cell.method == "catfa" else 100.0  # worse everywhere, but it loses less
+        return level + (10 if cell.method == "catfa" else 40) * float(cell.condition["ratio"])
+
+    found = verdicts(make_reproduced("catfa:table5", value))
+    assert found["slower-than-hmmr"] == "holds"
+    assert found["catfa-more-robust-than-spin"] == "holds"
+    assert found["best-everywhere"] == "fails"
+    assert found["no-difference-20"] == "fails"
+
+
+def test_an_undertrained_cell_takes_no_part(make_result: Callable[..., Result]) -> None:
+    table = get_table("spsnet:table4")
+    cells = [
+        fill_from_results(
+            cell, [make_result({"pa_mpjpe": 50.0, "mpjpe": 80.0, "pve_raw": 90.0})], undertrained=True
+        )
+        for cell in table_cells(table)
+    ]
+    verdict = judge(table.claims[0], cells)
+    assert verdict.here == "undecided"
+    assert "undertrained" in verdict.why
+
+
+def test_a_higher_pck_is_the_better_one() -> None:
+    table = get_table("spsnet:table1")
+    best = next(claim for claim in table.claims if claim.id == "best")
+    pck = [c for c in judge(best, unmeasured("spsnet:table1")).comparisons if c.metric == "pck"]
+    assert pck
+    assert all(c.paper == "holds" and (c.paper_difference or 0) < 0 for c in pck)
+
+
+def test_several_seeds_are_paired(make_result: Callable[..., Result]) -> None:
+    table = get_table("spsnet:table4")
+    cells = []
+    for cell in table_cells(table):
+        shift = 3.0 if cell.condition["temporal_module"] == "gru" else 0.0
+        means = {"pa_mpjpe": 50.0 + shift, "mpjpe": 80.0 + shift, "pve_raw": 90.0 + shift}
+        results = [make_result(means, seed=seed) for seed in range(3)]
+        cells.append(fill_from_results(cell, results, undertrained=False))
+    assert cells[0].why_not is None
+    assert cells[0].to_json(synthetic=True)["seeds"] == 3
+    assert judge(table.claims[0], cells).here == "holds"
