@@ -15,13 +15,21 @@ def generator_loss(fake: Tensor) -> Tensor:
     return (fake - 1).square().sum(dim=1).mean()
 
 
-def discriminator_loss(fake: Tensor, real: Tensor, noise: Tensor | None = None) -> Tensor:
-    """What the discriminator pays: mean of score^2 over predicted motions, and of (score - label)^2 over captured ones.
+def predicted_loss(fake: Tensor) -> Tensor:
+    """What the discriminator pays for predicted motions: mean of score^2.
 
     Args:
         fake: (B, S) scores of predicted motions, cut off from the generator.
+    """
+    return fake.square().sum(dim=1).mean()
+
+
+def captured_loss(real: Tensor, noise: Tensor | None = None) -> Tensor:
+    """What the discriminator pays for captured motions: mean of (score - label)^2.
+
+    Args:
         real: (R, S) scores of captured motions.
-        noise: (R, 1) how far the labels of captured motions lie below 1; None: the labels are 1.
+        noise: (R, 1) how far their labels lie below 1; None: the labels are 1.
     """
     label = 1.0 if noise is None else 1.0 - noise
-    return fake.square().sum(dim=1).mean() + (real - label).square().sum(dim=1).mean()
+    return (real - label).square().sum(dim=1).mean()

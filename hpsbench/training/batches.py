@@ -1,22 +1,27 @@
 """Windows of one prepared store as training batches: features in, targets of every frame beside them.
 
-Features stay in the store's mapped file and are read window by window; targets of a frame are made once, in float32.
-Keypoints are normalised by the recipe's crop rule on a copy, so that serving a window twice gives the same batch.
+Everything stays in the store's mapped files and is read window by window, so that memory does not grow with the data;
+targets are float32. Keypoints are normalised by the recipe's crop rule on a copy, so that serving a window twice gives
+the same batch. What a frame lacks is marked by its flag, and stands as zero behind it.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from hpsbench.bodies.joints import convert_indices
+from hpsbench.errors import UsageError
 from hpsbench.geometry.rotations import axis_angle_to_rotmat
-from hpsbench.store.reader import ClipStore
+from hpsbench.store.reader import ClipStore, FeatureSet, View
 from hpsbench.store.windows import windows
-from hpsbench.training.config import TrainingRecipe
+from hpsbench.training.config import Source, TrainingRecipe
 from hpsbench.types import Array, IntArray
+
+Transform = Callable[[Array], Array]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +33,13 @@ class Batch:
         rotmat: (B, T, 24, 3, 3) and betas (B, T, 10): the annotated SMPL parameters, camera coordinates.
         keypoints2d: (B, T, 49, 3) in the crop, [-1, 1], confidence 0 or 1; joint set `spin49`.
         has_smpl: (B, T) bool.
+        joints3d: (B, T, 14, 3) annotated LSP joints, metres, camera coordinates; None where SMPL parameters say all.
+        has_joints3d: (B, T) bool, frames with those.
+        flow: (B, T, D') features of optical flow, where the system reads them.
+        shifted: (B, T, D) the features one frame later, where a loss compares them.
+        occluded: (B, T, D) features of crops in which joints were hidden, with `has_occluded` (B,).
+        masks: (B, T, S, S) silhouettes in the crop, with `has_mask` (B, T).
+        flow_field: (B, T, 2, S, S) optical flow to the frame before over the crop, [-1, 1], with `has_flow` (B, T).
     """
 
     features: Tensor
@@ -35,76 +47,261 @@ class Batch:
     betas: Tensor
     keypoints2d: Tensor
     has_smpl: Tensor
+    joints3d: Tensor | None = None
+    has_joints3d: Tensor | None = None
+    flow: Tensor | None = None
+    shifted: Tensor | None = None
+    occluded: Tensor | None = None
+    has_occluded: Tensor | None = None
+    masks: Tensor | None = None
+    has_mask: Tensor | None = None
+    flow_field: Tensor | None = None
+    has_flow: Tensor | None = None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What there is, by name."""
+        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in found.items() if value is not None}
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device."""
-        return Batch(**{name: getattr(self, name).to(device) for name in self.__dataclass_fields__})
+        return Batch(**{name: value.to(device) for name, value in self.tensors().items()})
+
+    def part(self, rows: slice) -> "Batch":
+        """Some of the windows."""
+        return Batch(**{name: value[rows] for name, value in self.tensors().items()})
+
+
+def join(batches: Sequence[Batch]) -> Batch:
+    """Batches of several stores as one; all have the same fields."""
+    if len(batches) == 1:
+        return batches[0]
+    parts = [batch.tensors() for batch in batches]
+    return Batch(**{name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What a run's system and losses want of a batch beyond features, keypoints and SMPL parameters.
+
+    Attributes:
+        joints3d: annotated joints, for stores that have 3D joints without SMPL parameters.
+        flow: features of optical flow.
+        shifted: the windows one frame later.
+        occluded: features of occluded crops.
+        masks, flow_field: arrays that lie beside the store.
+    """
+
+    joints3d: bool = False
+    flow: bool = False
+    shifted: bool = False
+    occluded: bool = False
+    masks: bool = False
+    flow_field: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Further:
+    """Where a source's further inputs and targets are.
+
+    Attributes:
+        wanted: which.
+        flow: set of flow features.
+        occluded: sets of features of occluded crops, one of which is drawn for each window.
+        folder: with `masks.npy` (N, S, S) and `flow.npy` (N, 2, S, S), one row per row of the store.
+        transform: what is done to features before a network sees them: (n, D) -> (n, D').
+    """
+
+    wanted: Wanted = Wanted()
+    flow: FeatureSet | None = None
+    occluded: tuple[FeatureSet, ...] = ()
+    folder: Path | None = None
+    transform: Transform | None = None
 
 
 class TrainingWindows:
-    """Every training window of one split of one store under one view.
+    """Every training window of one source: one split of one store under one view.
 
     Args:
-        store: a prepared clip store with SMPL parameters.
+        store: a prepared clip store.
         recipe: names split, view, window length and stride, and the crop rule of the 2D targets.
         features: name of the feature set to read.
+        source: which of the recipe's sources; None: its only one.
+        further: inputs and targets beyond the usual.
+        limit: use the first so many tracks.
 
     Raises:
         MissingFeatures: the feature set is absent, or lacks rows that the windows need.
+        UsageError: the view has no boxes to normalise keypoints with.
     """
 
-    def __init__(self, store: ClipStore, recipe: TrainingRecipe, features: str) -> None:
-        self.features = store.features[features]
-        view = store.views[recipe.data.view]
-        keep = np.asarray(view.keep[:])
-        cut: list[IntArray] = []
-        used: list[IntArray] = []
-        for track in store.tracks(split=recipe.data.split):
-            rows = track.rows[keep[track.rows]]
-            used.append(rows)
-            for window in windows(len(rows), length=recipe.windows.length, stride=recipe.windows.stride):
-                cut.append(rows[window.first : window.last + 1])
-        self.rows = np.unique(np.concatenate(used)) if used else np.empty(0, np.int64)
-        store_rows = np.asarray(cut, dtype=np.int64).reshape(-1, recipe.windows.length)
-        self.places = np.searchsorted(self.rows, store_rows)
+    def __init__(
+        self,
+        store: ClipStore,
+        recipe: TrainingRecipe,
+        features: str,
+        *,
+        source: Source | None = None,
+        further: Further | None = None,
+        limit: int | None = None,
+    ) -> None:
+        self.source = source or recipe.all_sources()[0]
+        self.further = further or Further()
+        self.store, self.features = store, store.features[features]
+        self.view: View = store.views[str(self.source.view)]
+        self.length = recipe.windows.length
+        self._cut(recipe, limit)
         self.feature_places = self.features.positions(self.rows)
-        self._read_targets(store, recipe)
+        self._open_targets()
 
-    def _read_targets(self, store: ClipStore, recipe: TrainingRecipe) -> None:
-        rows, data = self.rows, recipe.data
-        has = (
-            np.asarray(store.frames["has_smpl"][rows])
-            if "has_smpl" in store.frames
-            else np.ones(len(rows), bool)
-        )
-        # Frames without SMPL parameters hold NaN; a mask in the loss alone would let them through (0 x NaN).
-        pose = np.where(has[:, None], store.frames["full_pose"][rows], 0.0).astype(np.float32)
-        betas = np.where(has[:, None], store.frames["betas"][rows], 0.0).astype(np.float32)
-        self.rotmat = torch.as_tensor(axis_angle_to_rotmat(pose.reshape(-1, 24, 3))).float()
-        self.betas = torch.as_tensor(betas)
-        self.has_smpl = torch.as_tensor(has)
-        box = np.asarray(store.views[data.view].bbox_cxcywh[rows])
-        keypoints = np.asarray(store.frames["keypoints2d"][rows])
-        order = convert_indices(store.frames["keypoints2d"].attrs["joint_set"], "spin49")
-        self.keypoints2d = torch.as_tensor(
-            crop_keypoints(keypoints, box, order, data.crop_scale, data.min_confidence)
-        )
+    def _cut(self, recipe: TrainingRecipe, limit: int | None) -> None:
+        """Windows as the place of their first row among the kept rows, whose numbers are `rows`."""
+        rule, stride = recipe.windows, self.source.stride or recipe.windows.stride
+        keep, wanted = self.view.keep, self.length + int(self.further.wanted.shifted)
+        starts: list[int] = []
+        used: list[IntArray] = [np.empty(0, np.int64)]
+        before = 0
+        for number, track in enumerate(self.store.tracks(split=self.source.split)):
+            if limit is not None and number >= limit:
+                break
+            rows = track.rows[keep[track.rows]]
+            cut = windows(
+                len(rows),
+                length=wanted,
+                stride=stride,
+                predict=rule.predict,
+                edges=rule.edges,
+                match=rule.match,
+            )
+            starts += [before + window.first for window in cut]
+            used.append(rows)
+            before += len(rows)
+        self.rows = np.concatenate(used)
+        self.starts = np.asarray(starts, np.int64)
+
+    @property
+    def places(self) -> IntArray:
+        """(W, T): for each window the places of its rows in `rows`."""
+        return self.starts[:, None] + np.arange(self.length)
+
+    def _open_targets(self) -> None:
+        frames, source = self.store.frames, self.source
+        self.has_pose = source.smpl and "full_pose" in frames and "betas" in frames
+        self.keypoint_order = convert_indices(frames["keypoints2d"].attrs["joint_set"], "spin49")
+        self.joint_order: list[int] | None = None
+        if source.joints3d and "joints3d" in frames:
+            order = convert_indices(frames["joints3d"].attrs["joint_set"], "lsp14")
+            if min(order) >= 0 and frames["joints3d"].attrs.get("frame") == "camera":
+                self.joint_order = order
+        if not np.isfinite(self.view.bbox_cxcywh[self.rows[:1]]).all():
+            raise UsageError(
+                f"{self.store.location}: view {source.view!r} has no boxes to crop keypoints with"
+            )
+        self.masks, self.flow_fields = self._beside("masks"), self._beside("flow")
+
+    def _beside(self, name: str) -> Array | None:
+        folder = self.further.folder
+        path = None if folder is None else folder / f"{name}.npy"
+        if path is None or not path.is_file():
+            return None
+        found: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+        if len(found) != len(self.store):
+            raise UsageError(
+                f"{path}: {len(found)} rows, and {self.store.location} has {len(self.store)}; one row per row of the store"
+            )
+        return found
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.starts)
 
-    def batch(self, chosen: IntArray) -> Batch:
-        """The windows of these numbers, in this order."""
-        places = self.places[chosen]
-        features = np.asarray(self.features.data.take(self.feature_places[places].ravel()), np.float32)
-        at = torch.as_tensor(places)
+    def batch(self, chosen: IntArray, rng: np.random.Generator | None = None) -> Batch:
+        """The windows of these numbers, in this order; `rng` draws which occluded copy is seen."""
+        places = self.starts[chosen][:, None] + np.arange(self.length)
+        rows = self.rows[places]
         return Batch(
-            features=torch.as_tensor(features).reshape(*places.shape, -1),
-            rotmat=self.rotmat[at],
-            betas=self.betas[at],
-            keypoints2d=self.keypoints2d[at],
-            has_smpl=self.has_smpl[at],
+            features=self._features(self.features, self.feature_places[places]),
+            **self._parameters(rows),
+            keypoints2d=self._keypoints(rows),
+            **self._joints(rows),
+            **self._further(places, rng),
         )
+
+    def _features(self, found: FeatureSet, at: IntArray) -> Tensor:
+        values = np.asarray(found.data.take(at.ravel()), np.float32)
+        if self.further.transform is not None:
+            values = self.further.transform(values)
+        return torch.as_tensor(values).reshape(*at.shape, -1)
+
+    def _parameters(self, rows: IntArray) -> dict[str, Tensor]:
+        """SMPL parameters. Frames without them hold NaN in stores; a mask alone would let it through (0 x NaN)."""
+        count = rows.size
+        if not self.has_pose:
+            has, pose, betas = np.zeros(count, bool), np.zeros((count, 72)), np.zeros((count, 10))
+        else:
+            frames, flat = self.store.frames, rows.ravel()
+            has = np.asarray(frames["has_smpl"][flat]) if "has_smpl" in frames else np.ones(count, bool)
+            has = has.astype(bool)
+            pose = np.where(has[:, None], frames["full_pose"][flat], 0.0)
+            betas = np.where(has[:, None], frames["betas"][flat], 0.0)
+        rotmat = torch.as_tensor(axis_angle_to_rotmat(pose.astype(np.float32).reshape(-1, 24, 3))).float()
+        return {
+            "rotmat": rotmat.reshape(*rows.shape, 24, 3, 3),
+            "betas": torch.as_tensor(betas.astype(np.float32)).reshape(*rows.shape, 10),
+            "has_smpl": torch.as_tensor(has).reshape(rows.shape),
+        }
+
+    def _keypoints(self, rows: IntArray) -> Tensor:
+        flat, source = rows.ravel(), self.source
+        scale, least = source.crop_scale or 1.0, source.min_confidence or 0.0
+        keypoints = np.asarray(self.store.frames["keypoints2d"][flat])
+        made = crop_keypoints(keypoints, self.view.bbox_cxcywh[flat], self.keypoint_order, scale, least)
+        return torch.as_tensor(made).reshape(*rows.shape, -1, 3)
+
+    def _joints(self, rows: IntArray) -> dict[str, Tensor]:
+        if not self.further.wanted.joints3d:
+            return {}
+        joints = np.zeros((rows.size, 14, 3), np.float32)
+        has = np.zeros(rows.size, bool)
+        if self.joint_order is not None:
+            found = np.asarray(self.store.frames["joints3d"][rows.ravel()], np.float32)[:, self.joint_order]
+            has = np.asarray(np.isfinite(found).all(axis=(1, 2)))
+            joints = np.where(has[:, None, None], found, 0.0)
+        shaped = torch.as_tensor(joints).reshape(*rows.shape, 14, 3)
+        return {"joints3d": shaped, "has_joints3d": torch.as_tensor(has).reshape(rows.shape)}
+
+    def _further(self, places: IntArray, rng: np.random.Generator | None) -> dict[str, Tensor]:
+        wanted, rows, made = self.further.wanted, self.rows[places], dict[str, Tensor]()
+        if wanted.flow and self.further.flow is not None:
+            at = self.further.flow.positions(rows.ravel()).reshape(rows.shape)
+            made["flow"] = torch.as_tensor(
+                np.asarray(self.further.flow.data.take(at.ravel()), np.float32)
+            ).reshape(*rows.shape, -1)
+        if wanted.shifted:
+            made["shifted"] = self._features(self.features, self.feature_places[places + 1])
+        if wanted.occluded:
+            made |= self._occluded(rows, rng or np.random.default_rng(0))
+        for name, flag, values, tail in (
+            ("masks", "has_mask", self.masks, (56, 56)),
+            ("flow_field", "has_flow", self.flow_fields, (2, 56, 56)),
+        ):
+            if getattr(wanted, name):
+                shape = tail if values is None else values.shape[1:]
+                shown = np.zeros((*rows.shape, *shape)) if values is None else values[rows.ravel()]
+                made[name] = torch.as_tensor(np.array(shown, np.float32)).reshape(*rows.shape, *shape)
+                made[flag] = torch.full(rows.shape, values is not None)
+        return made
+
+    def _occluded(self, rows: IntArray, rng: np.random.Generator) -> dict[str, Tensor]:
+        sets = self.further.occluded
+        if not sets:
+            nothing = torch.zeros(*rows.shape, self.features.dim)
+            return {"occluded": nothing, "has_occluded": torch.zeros(len(rows), dtype=torch.bool)}
+        drawn = rng.integers(len(sets), size=len(rows))
+        found = [
+            self._features(sets[number], sets[number].positions(window)[None])
+            for number, window in zip(drawn, rows, strict=True)
+        ]
+        return {"occluded": torch.cat(found), "has_occluded": torch.ones(len(rows), dtype=torch.bool)}
 
     def epoch(self, *, batch: int, iterations: int, seed: int, epoch: int) -> Iterator[Batch]:
         """An epoch of so many steps: shuffled without replacement, starting over when all windows were seen.
@@ -112,12 +309,18 @@ class TrainingWindows:
         The order depends on seed and epoch alone, so a resumed run sees what an uninterrupted one would have seen.
         """
         rng = np.random.default_rng([seed, epoch])
-        order: IntArray = np.empty(0, np.int64)
-        for _ in range(iterations):
-            while len(order) < min(batch, len(self)):
-                order = np.concatenate([order, rng.permutation(len(self))])
-            yield self.batch(order[:batch])
-            order = order[batch:]
+        for chosen in draws(len(self), batch, iterations, rng):
+            yield self.batch(chosen)
+
+
+def draws(count: int, batch: int, iterations: int, rng: np.random.Generator) -> Iterator[IntArray]:
+    """Numbers below `count`, `batch` at a time, without replacement until all were drawn; then they start over."""
+    order: IntArray = np.empty(0, np.int64)
+    for _ in range(iterations):
+        while len(order) < min(batch, count):
+            order = np.concatenate([order, rng.permutation(count)])
+        yield order[:batch]
+        order = order[batch:]
 
 
 def crop_keypoints(

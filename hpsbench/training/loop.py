@@ -1,45 +1,53 @@
 """The training loop, readable top to bottom.
 
-A run lives in `R/runs/<id>/`: `recipe.json` (what is trained), `log.jsonl` (one line per epoch), TensorBoard events,
+A run lives in `R/runs/<id>/`: `recipe.json` (what is trained), `log.jsonl` (one line per epoch), `tensorboard/`,
 `state.pt` (to resume), `best.safetensors` and `last.safetensors` (with their cards). The id depends on recipe, data and
 seed, so the same command resumes its own run and no other. Batches depend on seed and epoch alone and the random state
 is saved with the weights: a run that was killed and resumed ends with the same weights as one that was not.
 """
 
-import hashlib
 import json
 import math
-import platform
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
-from hpsbench import __version__
-from hpsbench.bodies.joints import get_joint_set
 from hpsbench.bodies.smpl import Bodies, load_bodies
-from hpsbench.errors import HpsbenchError, MissingFeatures
+from hpsbench.errors import HpsbenchError
 from hpsbench.evaluation.run import evaluate
-from hpsbench.features.flow import KIND
-from hpsbench.geometry.cameras import project_crop
-from hpsbench.losses.joints import joints3d_loss, keypoints2d_loss
-from hpsbench.losses.params import pose_loss, shape_loss
-from hpsbench.models._adapter import FeatureSystem
-from hpsbench.models._catalog import get_system
 from hpsbench.models._checkpoints import save_checkpoint
-from hpsbench.models._system import HPSOutput
 from hpsbench.protocols.catalog import get_protocol
 from hpsbench.protocols.protocol import Protocol
-from hpsbench.store.reader import ClipStore, open_store
-from hpsbench.training.batches import Batch, TrainingWindows
+from hpsbench.training.adversary import Opponent
+from hpsbench.training.batches import Batch
+from hpsbench.training.card import training_card
 from hpsbench.training.checkpoints import STATE_FILE, TrainingState, load_state, save_state
-from hpsbench.training.config import TrainingRecipe, get_training_recipe, parse_set
-from hpsbench.training.start import start_regressor
+from hpsbench.training.job import Job, Request, make_job
+from hpsbench.training.kit import (
+    Hardware,
+    check_batch,
+    full_precision,
+    make_fabric,
+    make_mixture,
+    make_motions,
+    make_prior,
+    make_system,
+    steps_of,
+)
+from hpsbench.training.log import RunLog
+from hpsbench.training.mixture import Motion, ahead
+from hpsbench.training.processes import from_first, launch, shared, sum_gradients, summed
+from hpsbench.training.start import joints_of_features
+from hpsbench.training.step import Part, Step
+from hpsbench.training.terms import get_terms
 
-LSP_IN_SPIN49 = slice(25, 39)
+SAVE_EVERY = 300.0
+"""Seconds between saved states within an epoch."""
 
 
 class TrainingDiverged(HpsbenchError):
@@ -66,31 +74,70 @@ def train(
     device: str = "auto",
     tiny: bool = False,
     recipes: Path | None = None,
+    limit: int | None = None,
+    only_prepared: bool = False,
+    hardware: Hardware | None = None,
     progress: Any = None,
 ) -> TrainingRun:
-    """Train the system of a recipe on a prepared store; resumes its own unfinished run.
+    """Train the system of a recipe on prepared stores; resumes its own unfinished run.
 
     Args:
         name: of a training recipe.
         root: data root.
         sets: `key=value` texts that change the recipe.
-        features: feature set to train on; None: the recipe's, else the clean set of the view.
+        features: feature set of the recipe's dataset; None: the recipe's, else the clean set of the view.
         seed: of weights, dropout and batch order.
         device: auto, cpu or cuda[:N].
         tiny: apply the recipe's `[tiny]` overrides.
         recipes: folder with further recipes.
+        limit: train and validate on the first so many tracks; marks the checkpoint as partial.
+        only_prepared: leave out sources of the recipe that are not prepared.
+        hardware: processes, precision, compilation; None: one process in full precision on `device`.
         progress: called as (steps done, steps in all, note).
 
     Raises:
         MissingStore, MissingFeatures, MissingBodyModel: what the recipe needs is not under the root.
         TrainingDiverged: a loss became NaN; the batch is saved beside the log.
     """
-    job = _job(name, root, sets, features, seed, tiny, recipes)
-    bodies = load_bodies(root, synthetic=job.store.synthetic)
+    request = Request(
+        name=name,
+        root=root,
+        sets=sets,
+        features=features,
+        seed=seed,
+        tiny=tiny,
+        recipes=recipes,
+        limit=limit,
+        only_prepared=only_prepared,
+    )
+    hardware = hardware or Hardware(device=device)
+    job = make_job(request)
     job.folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(job.describe(), indent=2, default=str) + "\n"
     (job.folder / "recipe.json").write_text(text, encoding="utf-8")
-    return _Run(job, bodies, device, root).run(progress)
+    if hardware.devices > 1:
+        launch(_train_here, hardware.devices, {"request": request, "hardware": hardware})
+        return _finished(job)
+    return _train_here(request, hardware, progress)
+
+
+def _train_here(request: Request, hardware: Hardware, progress: Any = None) -> TrainingRun:
+    """The part of a run that this process does."""
+    job = make_job(request)
+    bodies = load_bodies(request.root, synthetic=job.store.synthetic)
+    return Run(job, bodies, hardware).run(progress)
+
+
+def _finished(job: Job) -> TrainingRun:
+    """What a run left in its folder."""
+    lines = (job.folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    history = tuple(json.loads(line) for line in lines)
+    return TrainingRun(
+        folder=job.folder,
+        checkpoint=job.folder / "best.safetensors",
+        history=history,
+        steps=history[-1]["step"],
+    )
 
 
 def plan_training(
@@ -102,118 +149,35 @@ def plan_training(
     seed: int = 0,
     tiny: bool = False,
     recipes: Path | None = None,
+    limit: int | None = None,
+    only_prepared: bool = False,
 ) -> dict[str, Any]:
     """What `train` would do with these arguments, touching nothing: recipe, data, windows, steps, folder.
 
     Raises:
         MissingStore, MissingFeatures: as for `train`.
     """
-    job = _job(name, root, sets, features, seed, tiny, recipes)
-    schedule = job.recipe.schedule
+    request = Request(
+        name=name,
+        root=root,
+        sets=sets,
+        features=features,
+        seed=seed,
+        tiny=tiny,
+        recipes=recipes,
+        limit=limit,
+        only_prepared=only_prepared,
+    )
+    job = make_job(request)
+    schedule, mixture = job.recipe.schedule, make_mixture(job)
     return {
         **job.describe(),
-        "windows": len(TrainingWindows(job.store, job.recipe, job.features)),
-        "steps": int(min(schedule.epochs * schedule.iterations_per_epoch, job.recipe.max_steps or math.inf)),
+        "windows": len(mixture),
+        "batch": mixture.counts(schedule.batch),
+        "steps": steps_of(job),
         "folder": str(job.folder),
         "resumes": (job.folder / STATE_FILE).is_file(),
     }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Job:
-    """A recipe with its overrides applied, and the data it meets."""
-
-    recipe: TrainingRecipe
-    store: ClipStore
-    features: str
-    seed: int
-    folder: Path
-
-    def describe(self) -> dict[str, Any]:
-        return {
-            "recipe": self.recipe.model_dump(mode="json"),
-            "store": self.store.location,
-            "features": self.features,
-            "seed": self.seed,
-        }
-
-
-def _job(
-    name: str,
-    root: Path,
-    sets: tuple[str, ...],
-    features: str | None,
-    seed: int,
-    tiny: bool,
-    recipes: Path | None,
-) -> _Job:
-    typed = dict(map(parse_set, sets))
-    recipe = get_training_recipe(name, overrides=typed, extra=recipes)
-    store = open_store(root / "stores" / f"{recipe.data.dataset}.zarr")
-    declared = {**(recipe.synthetic if store.synthetic else {}), **(recipe.tiny if tiny else {})}
-    recipe = get_training_recipe(name, overrides={**declared, **typed}, extra=recipes)
-    chosen = features or recipe.data.features or clean_features(store, recipe.data.view)
-    folder = root / "runs" / run_id(recipe, store, chosen, seed)
-    return _Job(recipe=recipe, store=store, features=chosen, seed=seed, folder=folder)
-
-
-def clean_features(store: ClipStore, view: str) -> str:
-    """The one clean feature set of a view.
-
-    Raises:
-        MissingFeatures: there is none, or there are several and one must be named.
-    """
-    clean = [
-        name
-        for name, found in store.features.items()
-        if found.attrs["view"] == view and not found.attrs["corruption"] and found.attrs.get("kind") != KIND
-    ]
-    if len(clean) != 1:
-        found = "several clean feature sets: " + ", ".join(clean) if clean else "no clean feature set"
-        raise MissingFeatures(
-            f"{store.location}: {found} of view {view!r}; name one with --features, "
-            f"or make one with 'hpsbench extract {store.dataset} --view {view}'"
-        )
-    return clean[0]
-
-
-def run_id(recipe: TrainingRecipe, store: ClipStore, features: str, seed: int) -> str:
-    """Name of a run: the recipe's name, the seed, and a hash of everything that decides its outcome."""
-    content = [
-        recipe.model_dump(mode="json"),
-        store.attrs["raw_manifest_sha256"],
-        dict(store.features[features].attrs),
-    ]
-    text = json.dumps([*content, seed, __version__], sort_keys=True, default=str)
-    return f"{recipe.name}-s{seed}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
-
-
-def loss_terms(
-    recipe: TrainingRecipe, bodies: Bodies, output: HPSOutput, batch: Batch, joints3d: Tensor
-) -> dict[str, Tensor]:
-    """Weighted loss terms of one batch. `joints3d` (N, 49, 3): the target's joints; N = B x T frames."""
-    frames = batch.rotmat.shape[0] * batch.rotmat.shape[1]
-    rotmat = _present(output.rotmat).reshape(frames, 24, 3, 3)
-    betas = _present(output.betas).reshape(frames, 10)
-    camera = _present(output.camera).reshape(frames, 3)
-    has = batch.has_smpl.reshape(frames)
-    pred = bodies.neutral.spin49(rotmat, betas)
-    hips = get_joint_set("lsp14").indices(("Right Hip", "Left Hip"))
-    weights = recipe.losses
-    return {
-        "keypoints2d": weights.keypoints2d
-        * keypoints2d_loss(project_crop(pred, camera), batch.keypoints2d.reshape(frames, -1, 3)),
-        "joints3d": weights.joints3d
-        * joints3d_loss(pred[:, LSP_IN_SPIN49], joints3d[:, LSP_IN_SPIN49], has, hips),
-        "pose": weights.pose * pose_loss(rotmat, batch.rotmat.reshape(frames, 24, 3, 3), has),
-        "shape": weights.shape * shape_loss(betas, batch.betas.reshape(frames, 10), has),
-    }
-
-
-def _present(value: Tensor | None) -> Tensor:
-    if value is None:
-        raise HpsbenchError("this training recipe needs a system that predicts SMPL parameters and a camera")
-    return value
 
 
 def on_split(protocol: Protocol, dataset: str, split: str) -> Protocol:
@@ -222,44 +186,83 @@ def on_split(protocol: Protocol, dataset: str, split: str) -> Protocol:
     return replace(protocol, rules={dataset: rule})
 
 
-class _Run:
+class Run:
     """One run: what it needs, and the loop."""
 
-    def __init__(self, job: _Job, bodies: Bodies, device: str, root: Path) -> None:
-        recipe, store, features, seed = job.recipe, job.store, job.features, job.seed
-        self.recipe, self.store, self.features, self.seed = recipe, store, features, seed
-        self.folder, self.root = job.folder, root
-        self.fabric = Fabric(accelerator="auto" if device == "auto" else device.partition(":")[0], devices=1)
-        self.windows = TrainingWindows(store, recipe, features)
-        torch.manual_seed(seed)
-        self.system: FeatureSystem = get_system(recipe.system)(**recipe.options)
-        if recipe.init.get("regressor") == "extractor":
-            start_regressor(self.system, store.features[features].attrs["extractor"], root)
-        optimiser = torch.optim.Adam(
-            self.system.parameters(), lr=recipe.optimiser.lr, weight_decay=recipe.optimiser.weight_decay
+    def __init__(self, job: Job, bodies: Bodies, hardware: Hardware) -> None:
+        self.job, self.recipe, self.folder = job, job.recipe, job.folder
+        self.fabric = make_fabric(hardware)
+        self.rank, self.world = self.fabric.global_rank, self.fabric.world_size
+        self.hardware = hardware
+        self.bodies = bodies.to(self.fabric.device)
+        self.system = make_system(job, self.fabric.device)
+        self.forward_train = self.system.forward_train
+        if hardware.compile:
+            self.forward_train = torch.compile(self.system.forward_train)
+        transform = None
+        if self.system.inputs.predictions is not None:
+            transform = joints_of_features(job.request.root, self.bodies)
+        self.mixture, self.motions = make_mixture(job, transform), make_motions(job)
+        check_batch(job, self.mixture, self.world)
+        self.optimiser = torch.optim.Adam(
+            self.system.parameters(),
+            lr=self.recipe.optimiser.lr,
+            weight_decay=self.recipe.optimiser.weight_decay,
         )
-        schedule = recipe.schedule
-        self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        self.opponent = self._make_opponent()
+        self.prior: Any = None
+        self.plateaus = [self._plateau(o) for o in self._optimisers()]
+        rule = self.recipe.validation
+        self.protocol = on_split(get_protocol(rule.protocol), job.store.dataset, rule.split)
+        self.state, self.total = TrainingState(), steps_of(job)
+        self.terms = get_terms(self.recipe.weights())
+        self.took_part: dict[str, bool] = {}
+        self.saved = time.monotonic()
+
+    # what a run needs
+
+    def _make_opponent(self) -> Opponent | None:
+        weight, rule = self.recipe.weights().get("adversarial"), self.recipe.adversary
+        return None if not weight or rule is None else Opponent(rule, weight, self.fabric.device)
+
+    def _optimisers(self) -> list[torch.optim.Optimizer]:
+        return [self.optimiser, *([self.opponent.optimiser] if self.opponent else [])]
+
+    def _plateau(self, optimiser: torch.optim.Optimizer) -> Any:
+        schedule = self.recipe.schedule
+        return torch.optim.lr_scheduler.ReduceLROnPlateau(
             optimiser, factor=schedule.plateau_factor, patience=schedule.plateau_patience
         )
-        self.model, self.optimiser = self.fabric.setup(self.system, optimiser)
-        self.model.mark_forward_method("forward_train")
-        self.bodies = bodies.to(self.fabric.device)
-        self.protocol = on_split(
-            get_protocol(recipe.validation.protocol), store.dataset, recipe.validation.split
-        )
-        self.state = TrainingState()
-        self.total = min(schedule.epochs * schedule.iterations_per_epoch, recipe.max_steps or math.inf)
+
+    def _parts(self) -> dict[str, Any]:
+        """What is saved to resume."""
+        parts: dict[str, Any] = {"model": self.system}
+        if self.opponent is not None:
+            parts["discriminator"] = self.opponent.network
+        for number, (optimiser, plateau) in enumerate(zip(self._optimisers(), self.plateaus, strict=True)):
+            parts |= {f"optimiser{number}": optimiser, f"plateau{number}": plateau}
+        return parts
+
+    # the loop
 
     def run(self, progress: Any) -> TrainingRun:
         """Train to the end of the schedule, from where the saved state stands."""
-        self.state = load_state(self.folder, self.system, self.optimiser, self.plateau) or self.state
-        schedule = self.recipe.schedule
-        while self.state.epoch < schedule.epochs and self.state.step < self.total:
-            parts = self._epoch(progress)
-            self.state.epoch += 1
-            self._validate(parts)
-            save_state(self.folder, self.state, self.system, self.optimiser, self.plateau)
+        if self.rank == 0:
+            self.prior = make_prior(self.job, self.fabric.device, progress)
+        from_first(None)
+        if self.rank:
+            self.prior = make_prior(self.job, self.fabric.device)
+        if self.rank:
+            torch.manual_seed(self.job.seed + 7919 * self.rank)  # each process draws its own dropout
+        saved = load_state(self.folder, self._parts(), rank=self.rank, world=self.world)
+        self.state = saved or self.state
+        with RunLog(self.folder, writes=self.rank == 0) as log:
+            while self.state.epoch < self.recipe.schedule.epochs and self.state.step < self.total:
+                begun = time.perf_counter()
+                parts, waited = self._epoch(progress, log)
+                self.state.epoch, self.state.within, self.state.sums = self.state.epoch + 1, 0, {}
+                self._validate(parts, {"seconds": time.perf_counter() - begun, "data_wait": waited}, log)
+                self._save()
         return TrainingRun(
             folder=self.folder,
             checkpoint=self.folder / "best.safetensors",
@@ -267,85 +270,161 @@ class _Run:
             steps=self.state.step,
         )
 
-    def _epoch(self, progress: Any) -> dict[str, float]:
-        schedule = self.recipe.schedule
-        self.model.train()
-        sums: dict[str, float] = {}
-        batches = self.windows.epoch(
-            batch=schedule.batch,
-            iterations=schedule.iterations_per_epoch,
-            seed=self.seed,
-            epoch=self.state.epoch,
-        )
-        steps = 0
-        for batch in batches:
-            if self.state.step >= self.total:
+    def _epoch(self, progress: Any, log: RunLog) -> tuple[dict[str, float], float]:
+        """The steps of an epoch that are left. Returns the mean of each loss part, and the share of time spent on data."""
+        schedule, state = self.recipe.schedule, self.state
+        self.system.train()
+        begun, waited = time.perf_counter(), 0.0
+        batches = self._batches()
+        while state.step < self.total:
+            asked = time.perf_counter()
+            found = next(batches, None)
+            waited += time.perf_counter() - asked
+            if found is None:
                 break
-            parts = self._step(batch.to(self.fabric.device))
-            steps += 1
-            self.state.step += 1
+            parts = self._step(*found)
+            state.step, state.within = state.step + 1, state.within + 1
             for key, value in parts.items():
-                sums[key] = sums.get(key, 0.0) + value
+                state.sums[key] = state.sums.get(key, 0.0) + value
+            log.step(state.step, parts)
             if progress is not None:
-                note = f"epoch {self.state.epoch + 1}/{schedule.epochs}, loss {sum(parts.values()):.3f}"
-                progress(self.state.step, int(self.total), note)
-        return {key: value / max(steps, 1) for key, value in sums.items()}
+                shown = ", ".join(f"{key} {value:.3f}" for key, value in parts.items())
+                total = sum(parts[name] for name in self.terms)
+                note = f"epoch {state.epoch + 1}/{schedule.epochs}, loss {total:.3f} ({shown})"
+                progress(state.step, self.total, note)
+            if time.monotonic() - self.saved > SAVE_EVERY:
+                self._save()
+        batches.close()  # type: ignore[attr-defined]
+        means = {key: value / max(state.within, 1) for key, value in state.sums.items()}
+        return means, waited / max(time.perf_counter() - begun, 1e-9)
 
-    def _step(self, batch: Batch) -> dict[str, float]:
-        with torch.no_grad():
-            frames = batch.rotmat.shape[0] * batch.rotmat.shape[1]
-            joints3d = self.bodies.neutral.spin49(
-                batch.rotmat.reshape(frames, 24, 3, 3), batch.betas.reshape(frames, 10)
-            )
-        terms = loss_terms(self.recipe, self.bodies, self.model.forward_train(batch), batch, joints3d)
-        loss = torch.stack(list(terms.values())).sum()
-        if not torch.isfinite(loss):
-            path = self.folder / "diverged.pt"
-            torch.save({name: getattr(batch, name).cpu() for name in batch.__dataclass_fields__}, path)
-            raise TrainingDiverged(
-                f"step {self.state.step}: the loss is {loss.item()}; the batch is saved in {path}"
-            )
-        self.fabric.backward(loss)
-        self.optimiser.step()
-        self.optimiser.zero_grad()
-        return {key: float(value.detach()) for key, value in terms.items()}
-
-    def _validate(self, parts: dict[str, float]) -> None:
-        self.model.eval()
-        result = evaluate(self.system, self.protocol, self.store, root=self.root, features=self.features)
-        summary = {name: float(value) for name, value in result.summary.items()}
-        self.plateau.step(summary["pa_mpjpe"])
-        line = {"epoch": self.state.epoch, "step": self.state.step, "loss": parts, "validation_mm": summary}
-        self.state.history.append(line)
-        lines = "".join(json.dumps(entry) + "\n" for entry in self.state.history)
-        (self.folder / "log.jsonl").write_text(lines, encoding="utf-8")
-        self._save_weights("last", line)
-        if summary["pa_mpjpe"] < self.state.best:
-            self.state.best = summary["pa_mpjpe"]
-            self._save_weights("best", line)
-
-    def _save_weights(self, which: str, line: dict[str, Any]) -> None:
-        attrs = self.store.features[self.features].attrs
-        card = {
-            "system": self.recipe.system,
-            "options": self.recipe.options,
-            "training_recipe": self.recipe.model_dump(mode="json"),
-            "seed": self.seed,
-            "epoch": line["epoch"],
-            "step": line["step"],
-            "validation_mm": line["validation_mm"],
-            "trained_on": {
-                "dataset": self.store.dataset,
-                "split": self.recipe.data.split,
-                "features": self.features,
-                "recipe_sha256": self.store.attrs["recipe_sha256"],
-                "raw_manifest_sha256": self.store.attrs["raw_manifest_sha256"],
-                "synthetic": self.store.synthetic,
-            },
-            "trained_with_3dpw": self.store.dataset == "3dpw",
-            "extractor": attrs["extractor"],
-            "extractor_sha256": attrs["weights_sha256"],
-            "hpsbench": __version__,
-            "environment": {"python": platform.python_version(), "torch": torch.__version__},
+    def _batches(self) -> Iterator[tuple[Batch, Motion | None]]:
+        """What is left of the epoch, made ahead: windows, and captured motions where there is a discriminator."""
+        schedule, state = self.recipe.schedule, self.state
+        common: dict[str, Any] = {
+            "iterations": schedule.iterations_per_epoch,
+            "seed": self.job.seed,
+            "epoch": state.epoch,
+            "first": state.within,
+            "rank": self.rank,
+            "world": self.world,
         }
+        windows = self.mixture.epoch(batch=schedule.batch, **common)
+        if self.motions is None or self.recipe.adversary is None:
+            return ahead((batch, None) for batch in windows)
+        count = self.recipe.adversary.batch or schedule.batch
+        return ahead(zip(windows, self.motions.epoch(batch=count, **common), strict=True))
+
+    def _step(self, batch: Batch, real: Motion | None) -> dict[str, float]:
+        """One optimiser step of both sides. All passes through the discriminator run before either side moves."""
+        parts: dict[str, float] = {}
+        pieces = self.recipe.schedule.accumulate
+        for number in range(pieces):
+            own = slice(number, None, pieces)
+            piece = (batch if pieces == 1 else batch.part(own)).to(self.fabric.device)
+            generator, opponent = self._losses(piece, real, own)
+            total = torch.stack(list(generator.values())).sum()
+            against = torch.stack(list(opponent.values())).sum() if opponent else None
+            measured = summed({k: float(v.detach()) / pieces for k, v in (generator | opponent).items()})
+            if not all(map(math.isfinite, measured.values())):
+                self._stop(batch, measured)
+            parts = {name: parts.get(name, 0.0) + value for name, value in measured.items()}
+            (total / pieces).backward()  # type: ignore[no-untyped-call]
+            if against is not None:
+                (against / pieces).backward()  # type: ignore[no-untyped-call]
+        sum_gradients([self.system] + ([self.opponent.network] if self.opponent else []))
+        if self.recipe.optimiser.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.system.parameters(), self.recipe.optimiser.clip_norm)
+        for optimiser in self._optimisers():
+            optimiser.step()
+            optimiser.zero_grad()
+        return parts
+
+    def _losses(
+        self, batch: Batch, real: Motion | None, own: slice
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Weighted loss parts of the generator and of the discriminator, as this process's share of the whole batch's."""
+        with self.fabric.autocast():
+            output = self.forward_train(batch)
+        if self.hardware.precision != "32-true":
+            output = full_precision(output)
+        weights = self.recipe.weights()
+        step = Step(batch, output, self.bodies.neutral, weights, self.opponent, self.prior)
+        parts: dict[str, Part] = {}
+        for name, term in self.terms.items():
+            part = term(step)
+            parts[name] = Part(weights[name] * part.value, part.count)
+            self.took_part[name] = self.took_part.get(name, False) or bool(part.count)
+        generator, opponent = shared(parts), dict[str, Tensor]()
+        if self.opponent is not None and real is not None:
+            shown = Motion(axis_angle=real.axis_angle[own], betas=real.betas[own])
+            opponent = shared(self.opponent.parts(output, shown.to(self.fabric.device)))
+        return generator, opponent
+
+    def _stop(self, batch: Batch, measured: Mapping[str, float]) -> None:
+        path = self.folder / "diverged.pt"
+        if self.rank == 0:
+            torch.save({name: value.cpu() for name, value in batch.tensors().items()}, path)
+        wrong = ", ".join(f"{name} {value}" for name, value in measured.items() if not math.isfinite(value))
+        raise TrainingDiverged(
+            f"step {self.state.step}: the loss is no number ({wrong}); the batch is saved in {path}. A lower learning rate "
+            "(--set optimiser.lr=...) often helps"
+        )
+
+    # after an epoch
+
+    def _validate(self, parts: dict[str, float], spent: dict[str, float], log: RunLog) -> None:
+        summary: dict[str, float] = from_first(self._score() if self.rank == 0 else {})
+        rule, schedule = self.recipe.validation, self.recipe.schedule
+        generator = sum(parts[name] for name in self.terms if name in parts)
+        for plateau in self.plateaus:
+            plateau.step(summary[rule.metric] if schedule.plateau_on == "validation" else generator)
+        line = {
+            "epoch": self.state.epoch,
+            "step": self.state.step,
+            "loss": parts,
+            "validation_mm": summary,
+            "lr": [optimiser.param_groups[0]["lr"] for optimiser in self._optimisers()],
+            "took_part": dict(self.took_part),
+            **spent,
+        }
+        self.state.history.append(line)
+        log.epoch(self.state.history)
+        best = summary[rule.metric] < self.state.best
+        if best:
+            self.state.best = summary[rule.metric]
+        if self.rank == 0:
+            for which in ("last", "best") if best else ("last",):
+                self._save_weights(which)
+
+    def _score(self) -> dict[str, float]:
+        self.system.eval()
+        job = self.job
+        result = evaluate(
+            self.system,
+            self.protocol,
+            job.store,
+            root=job.request.root,
+            features=job.features,
+            limit=job.request.limit,
+        )
+        return {name: float(value) for name, value in result.summary.items()}
+
+    def _save(self) -> None:
+        save_state(self.folder, self.state, self._parts(), first=self.rank == 0)
+        self.saved = time.monotonic()
+
+    def _save_weights(self, which: str) -> None:
+        how = {
+            "device": str(self.fabric.device),
+            "processes": self.world,
+            "precision": self.hardware.precision,
+            "compiled": self.hardware.compile,
+        }
+        options = self.recipe.options | {
+            key: self.system.options[key]
+            for key in ("feature_width", "flow_width")
+            if key in self.system.options
+        }
+        card = training_card(self.job, options, self.state, how)
         save_checkpoint(self.system, self.folder / f"{which}.safetensors", card)

@@ -13,10 +13,11 @@ from hpsbench.bodies.smpl import load_bodies
 from hpsbench.errors import MissingFeatures
 from hpsbench.models._catalog import load_system
 from hpsbench.store.reader import open_store
-from hpsbench.training import loop
-from hpsbench.training.batches import TrainingWindows, crop_keypoints
+from hpsbench.training.batches import Batch, TrainingWindows, crop_keypoints
 from hpsbench.training.config import get_training_recipe
-from hpsbench.training.loop import on_split, plan_training, train
+from hpsbench.training.job import Request, make_job
+from hpsbench.training.kit import Hardware
+from hpsbench.training.loop import Run, on_split, plan_training, train
 
 FEATURES = "embedded-tcmr"
 
@@ -89,8 +90,8 @@ def test_windows_lie_in_one_track_and_a_batch_can_be_served_twice(world: Path) -
     for places in windows.places:
         assert len(set(tracks[windows.rows[places]])) == 1
     first, again = windows.batch(np.array([0, 1])), windows.batch(np.array([0, 1]))
-    for name in first.__dataclass_fields__:
-        assert torch.equal(getattr(first, name), getattr(again, name)), name
+    for name, value in first.tensors().items():
+        assert torch.equal(value, again.tensors()[name]), name
     seen = first.keypoints2d[..., 2] > 0
     assert seen.any()
     assert (first.keypoints2d[..., :2][seen].abs() < 1.5).all(), "keypoints lie in the crop"
@@ -157,23 +158,18 @@ def test_frames_without_smpl_parameters_take_no_part(tiny_world: Path, tmp_path:
     assert torch.isfinite(batch.rotmat).all()
     assert torch.isfinite(batch.betas).all()
 
-    job = loop._job("vibe-generator", tmp_path, (), FEATURES, 0, True, None)
-    job.folder.mkdir(parents=True)
-    run = loop._Run(job, load_bodies(tmp_path, synthetic=True), "cpu", tmp_path)
+    job = make_job(Request(name="vibe-generator", root=tmp_path, features=FEATURES, tiny=True))
+    run = Run(job, load_bodies(tmp_path, synthetic=True), Hardware(device="cpu"))
     step = windows.batch(np.arange(2))
     marked = replace(step, rotmat=step.rotmat.clone())
     marked.rotmat[~step.has_smpl] = 7.0
-    run.model.eval()
+    run.system.eval()
     first, second = (_terms(run, batch) for batch in (step, marked))
     assert all(np.isfinite(list(first.values())))
     assert first == second, "what stands where nothing is annotated must not matter"
 
 
-def _terms(run: Any, batch: Any) -> dict[str, float]:
+def _terms(run: Run, batch: Batch) -> dict[str, float]:
     with torch.no_grad():
-        frames = batch.has_smpl.numel()
-        joints = run.bodies.neutral.spin49(
-            batch.rotmat.reshape(frames, 24, 3, 3), batch.betas.reshape(frames, 10)
-        )
-        terms = loop.loss_terms(run.recipe, run.bodies, run.model.forward_train(batch), batch, joints)
-    return {name: float(value) for name, value in terms.items()}
+        parts, _ = run._losses(batch, None, slice(None))
+    return {name: float(value) for name, value in parts.items()}

@@ -1,0 +1,85 @@
+"""The four usual errors of any rows of bodies, frame by frame: what several terms are made of."""
+
+import torch
+from torch import Tensor
+
+from hpsbench.geometry.cameras import project_crop
+from hpsbench.models._system import HPSOutput
+from hpsbench.training.step import HIPS, LSP_IN_SPIN49, Step, present
+
+USUAL = ("keypoints2d", "joints3d", "pose", "shape")
+
+
+def frame_errors(
+    step: Step, output: HPSOutput, index: Tensor, *, fitted: bool = False, absolute: bool = False
+) -> dict[str, Tensor]:
+    """Errors of bodies against chosen frames of their windows, each a mean over its elements, 0 where nothing is annotated.
+
+    Args:
+        step: says the targets.
+        output: bodies (B, R).
+        index: (R,) which frame of the window each is compared with.
+        fitted: fit a weak-perspective camera to each frame's keypoints instead of taking the predicted one (HMMR's deltas).
+        absolute: of keypoints take absolute instead of squared differences.
+
+    Returns:
+        `keypoints2d`, `joints3d`, `pose`, `shape`: (B, R).
+    """
+    batch, shape = step.batch, (len(step.batch.has_smpl), len(index))
+    joints = step.joints(output)
+    keypoints = batch.keypoints2d[:, index].flatten(0, 1)
+    if fitted:
+        projected = fit_camera(joints, keypoints)
+    else:
+        projected = project_crop(joints, present(output.camera, "a camera").flatten(0, 1))
+    away = projected - keypoints[..., :2]
+    away = away.abs() if absolute else away.square()
+    lsp, known = step.target_joints
+    own = joints[:, LSP_IN_SPIN49]
+    own = own - own[:, HIPS].mean(dim=1, keepdim=True)
+    wanted = lsp[:, index].flatten(0, 1)
+    wanted = wanted - wanted[:, HIPS].mean(dim=1, keepdim=True)
+    rotmat, betas = present(output.rotmat, "rotations"), present(output.betas, "betas")
+    has = batch.has_smpl[:, index].to(rotmat.dtype)
+    return {
+        "keypoints2d": (keypoints[..., 2:] * away).mean(dim=(1, 2)).reshape(shape),
+        "joints3d": known[:, index] * (own - wanted).square().mean(dim=(1, 2)).reshape(shape),
+        "pose": has * (rotmat - batch.rotmat[:, index]).square().mean(dim=(2, 3, 4)),
+        "shape": has * (betas - batch.betas[:, index]).square().mean(dim=2),
+    }
+
+
+def fit_camera(joints: Tensor, keypoints: Tensor) -> Tensor:
+    """Joints (N, J, 3) projected by the scale and translation that fit keypoints (N, J, 3) best, (N, J, 2).
+
+    The camera gets no gradient. Least squares weighted by confidence; frames without keypoints get scale 1.
+    Source: human_dynamics, `compute_optimal_camera`.
+    """
+    with torch.no_grad():
+        weight = keypoints[..., 2:]
+        total = weight.sum(dim=1, keepdim=True).clamp_min(1e-6)
+        xy, wanted = joints[..., :2], keypoints[..., :2]
+        middle = (weight * xy).sum(dim=1, keepdim=True) / total
+        there = (weight * wanted).sum(dim=1, keepdim=True) / total
+        spread = (weight * (xy - middle).square()).sum(dim=(1, 2), keepdim=True)
+        shared = (weight * (xy - middle) * (wanted - there)).sum(dim=(1, 2), keepdim=True)
+        scale = torch.where(spread > 1e-8, shared / spread.clamp_min(1e-8), torch.ones_like(spread))
+    return scale * (joints[..., :2] - middle) + there
+
+
+def weighted_mean(step: Step, errors: dict[str, Tensor]) -> Tensor:
+    """Sum over the usual terms of weight x mean over the frames that have them."""
+    _, known = step.target_joints
+    shape = errors["pose"].shape
+    counts = {
+        "keypoints2d": float(errors["keypoints2d"].numel()),
+        "joints3d": known.to(errors["pose"].dtype).mean() * shape.numel(),
+        "pose": step.batch.has_smpl.to(errors["pose"].dtype).mean() * shape.numel(),
+    }
+    counts["shape"] = counts["pose"]
+    total = errors["pose"].new_zeros(())
+    for name in USUAL:
+        weight = step.weights.get(name) or step.weights.get(f"{name}_distance", 0.0)
+        count = torch.as_tensor(counts[name]).clamp_min(1.0)
+        total = total + weight * errors[name].sum() / count
+    return total
