@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 _WORST = "worst"
 # Columns of the table of frames as headings.
-_SHORT = {"visible_keypoints": "visible", "corrupted_distance": "to corrupted"}
+_SHORT = {
+    "visible_keypoints": "visible keypoints",
+    "corrupted_distance": "frames to corrupted",
+    "speed": "speed mm/frame",
+}
 
 
 def register(app: typer.Typer) -> None:
