@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from hpsbench.errors import ShapeError
 from hpsbench.geometry.rotations import axis_angle_to_rotmat, rot6d_to_rotmat
+from hpsbench.losses.motion_prior import latent_loss
 from hpsbench.models._discriminators import NUM_BODY_JOINTS, NUM_BODY_POSE
 
 LATENT = 32
@@ -78,8 +79,7 @@ class MPoser(nn.Module):
 
     def prior(self, body_pose: Tensor) -> Tensor:
         """The regulariser of a predicted motion (B, T, 69): mean over steps of the squared norm of its latent, a scalar."""
-        mean, _ = self.encode(body_pose)
-        return mean.square().sum(dim=-1).mean()
+        return latent_loss(self.encode(body_pose)[0])
 
 
 def mposer_loss(body_pose: Tensor, found: Reconstruction) -> Tensor:

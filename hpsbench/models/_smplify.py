@@ -1,7 +1,7 @@
 """Temporal SMPLify: fits pose, one shape and camera of a clip to its 2D keypoints, starting from a network's output.
 
-VIBE section 3.1 (fitting with shape consistency and pose smoothness) and 3.3 (L-BFGS with a strong Wolfe line search); terms,
-weights and stages are those of VIBE `lib/smplify`. Readings: keypoints without any confidence leave a frame as it is; the
+VIBE section 3.1 (fitting with shape consistency and pose smoothness) and 3.3 (L-BFGS with a strong Wolfe line search); stages
+are those of VIBE `lib/smplify`, terms and weights those of `hpsbench.losses.smplify`. Readings: keypoints without any confidence leave a frame as it is; the
 mixture prior is optional, since its file (`gmm_08.pkl` of SPIN's data archive) is licensed and may be absent.
 """
 
@@ -18,51 +18,20 @@ from hpsbench.bodies.joints import get_joint_set
 from hpsbench.bodies.smpl import BodyModel
 from hpsbench.errors import BrokenFile, ShapeError, UsageError
 from hpsbench.geometry.cameras import weak_perspective_to_translation
+from hpsbench.losses.smplify import PoseMixture, body_fitting_loss, camera_fitting_loss, reprojection
 from hpsbench.safe_io import load_pickle
 
 FOCAL, CENTER = 5000.0, 112.0
 """Of the crop's camera, pixels of a crop of 224."""
-ROBUST = 100.0
-"""Pixels beyond which the Geman-McClure error flattens."""
-DEPTH, PRIOR, ANGLE, SHAPE, SMOOTH_2D, SMOOTH_3D = 100.0, 4.78, 15.2, 5.0, 0.01, 1.0
-"""Weights of the terms; they enter squared."""
-BENDS = ((52, 1.0), (55, -1.0), (9, -1.0), (12, -1.0))
-"""Elbows and knees: place in the 69 numbers of the body pose, and the sign of an unnatural bend."""
 TORSO = ("OP RHip", "OP LHip", "OP RShoulder", "OP LShoulder")
 IGNORED = ("OP Neck", "OP RHip", "OP LHip", "rhip", "lhip")
 """Keypoints that the second stage leaves out."""
 SPIN49_COUNT = 49
 
-PosePrior = Callable[[Tensor], Tensor]
-"""Body poses (T, 69), axis-angle, to a cost per frame (T,)."""
 Optimiser = Literal["lbfgs", "adam"]
 
 
-class MixturePrior:
-    """Smallest negative log-likelihood under a mixture of Gaussians. SMPLify (Bogo et al., ECCV 2016), equation 5.
-
-    Args:
-        means: (M, 69).
-        covariances: (M, 69, 69).
-        weights: (M,), of the components.
-    """
-
-    def __init__(self, means: Tensor, covariances: Tensor, weights: Tensor) -> None:
-        half_logdet = torch.linalg.slogdet(covariances.double())[1] / 2
-        constant = means.shape[1] / 2 * np.log(2 * np.pi)
-        offset = constant + half_logdet - half_logdet.min() - torch.log(weights.double())
-        self._means, self._offset = means.float(), offset.float()
-        self._precisions = torch.linalg.inv(covariances.double()).float()
-
-    def __call__(self, body_pose: Tensor) -> Tensor:
-        """(T, 69) -> (T,)."""
-        away = body_pose[:, None] - self._means.to(body_pose)
-        squared = torch.einsum("tmi,mij,tmj->tm", away, self._precisions.to(body_pose), away)
-        cost: Tensor = (squared / 2 + self._offset.to(body_pose)).amin(dim=1)
-        return cost
-
-
-def load_mixture_prior(path: Path) -> MixturePrior:
+def load_mixture_prior(path: Path) -> PoseMixture:
     """Read SMPLify's `gmm_08.pkl`.
 
     Raises:
@@ -79,7 +48,7 @@ def load_mixture_prior(path: Path) -> MixturePrior:
     if means.shape != (count, 69) or covariances.shape != (count, 69, 69):
         found = f"{means.shape} and {covariances.shape}"
         raise BrokenFile(f"{path}: expected means (M, 69) and covars (M, 69, 69), found {found}")
-    return MixturePrior(*(torch.tensor(value) for value in (means, covariances, weights)))
+    return PoseMixture.of(*(torch.tensor(value) for value in (means, covariances, weights)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -110,7 +79,7 @@ def fit_clip(
     camera: Tensor,
     keypoints2d: Tensor,
     *,
-    prior: PosePrior | None = None,
+    prior: PoseMixture | None = None,
     optimiser: Optimiser = "lbfgs",
     steps: int = 1,
     rate: float | None = None,
@@ -136,108 +105,44 @@ def fit_clip(
     """
     _check(full_pose, betas, camera, keypoints2d, optimiser)
     start = weak_perspective_to_translation(camera.detach())
-    seen = keypoints2d[..., :2].detach()
-    confidence = keypoints2d[..., 2].detach()
-    scored = confidence.clone()
-    scored[:, _places(IGNORED)] = 0
-    before = reprojection(body, full_pose, betas, start, seen, scored)
-    free = {
-        "orient": full_pose[:, :3].detach().clone(),
-        "pose": full_pose[:, 3:].detach().clone(),
-        "betas": betas[before.argmin()].detach().clone(),
-        "transl": start.clone(),
-    }
+    seen, scored = keypoints2d.detach(), keypoints2d.detach().clone()
+    scored[:, _places(IGNORED), 2] = 0
+    torso = _places(TORSO)
+    before = _error(body, full_pose, betas, start, scored)
+    orient, pose = full_pose[:, :3].detach().clone(), full_pose[:, 3:].detach().clone()
+    shape, transl = betas[before.argmin()].detach().clone(), start.clone()
 
     def joints() -> Tensor:
-        whole = torch.cat([free["orient"], free["pose"]], dim=1)
-        return body.spin49(whole, free["betas"].expand(len(whole), -1))
+        return body.spin49(torch.cat([orient, pose], dim=1), shape.expand_as(betas))
 
-    def minimise(names: Sequence[str], cost: Callable[[], Tensor]) -> None:
-        _minimise([free[name] for name in names], cost, optimiser, steps, rate, iterations)
+    def first_stage() -> Tensor:
+        projected = _project(joints()[:, torso], transl)
+        return camera_fitting_loss(projected, seen[:, torso], transl[:, 2], start[:, 2])
 
-    minimise(("orient", "transl"), lambda: torso_cost(joints(), free["transl"], start, seen, confidence))
-    minimise(
-        ("pose", "betas", "orient"),
-        lambda: body_cost(joints(), free["pose"], free["betas"], free["transl"], seen, scored, prior),
-    )
-    fitted = torch.cat([free["orient"], free["pose"]], dim=1)
-    shape = free["betas"].expand_as(betas)
-    after = reprojection(body, fitted, shape, free["transl"], seen, scored)
+    def second_stage() -> Tensor:
+        made = joints()
+        return body_fitting_loss(_project(made, transl), made, scored, pose, shape.expand_as(betas), prior)
+
+    _minimise([orient, transl], first_stage, optimiser, steps, rate, iterations)
+    _minimise([pose, shape, orient], second_stage, optimiser, steps, rate, iterations)
+    fitted, shapes = torch.cat([orient, pose], dim=1), shape.expand_as(betas)
+    after = _error(body, fitted, shapes, transl, scored)
     improved = after < before
     keep = improved[:, None]
     return Fit(
         full_pose=torch.where(keep, fitted, full_pose.detach()),
-        betas=torch.where(keep, shape, betas.detach()),
-        camera=torch.where(keep, _weak_perspective(free["transl"]), camera.detach()),
+        betas=torch.where(keep, shapes, betas.detach()),
+        camera=torch.where(keep, _weak_perspective(transl), camera.detach()),
         reprojection=torch.where(improved, after, before),
         before=before,
         improved=improved,
     )
 
 
-def torso_cost(joints: Tensor, transl: Tensor, start: Tensor, seen: Tensor, confidence: Tensor) -> Tensor:
-    """First stage: squared pixel error of hips and shoulders where all four are seen, and the change of depth; a sum.
-
-    Args:
-        joints: (T, 49, 3) metres, body coordinates.
-        transl: (T, 3) metres.
-        start: (T, 3) metres, where it began.
-        seen: (T, 49, 2) pixels.
-        confidence: (T, 49).
-    """
-    places = _places(TORSO)
-    squared = (_project(joints[:, places], transl) - seen[:, places]).square().sum(dim=(1, 2))
-    valid = confidence[:, places].amin(dim=1) > 0
-    depth = DEPTH**2 * (transl[:, 2] - start[:, 2]).square()
-    return (squared * valid + depth).sum()
-
-
-def body_cost(
-    joints: Tensor,
-    pose: Tensor,
-    betas: Tensor,
-    transl: Tensor,
-    seen: Tensor,
-    confidence: Tensor,
-    prior: PosePrior | None,
-) -> Tensor:
-    """Second stage: reprojection, priors of pose, bends and shape per frame, smoothness in 2D and 3D; a sum.
-
-    Args:
-        joints: (T, 49, 3) metres, body coordinates.
-        pose: (T, 69) axis-angle of the body.
-        betas: (10,), of the clip; its prior counts in every frame.
-        transl: (T, 3) metres.
-        seen: (T, 49, 2) pixels.
-        confidence: (T, 49).
-        prior: cost of body poses, or None.
-    """
-    projected = _project(joints, transl)
-    squared = confidence.square()
-    cost = (squared * robust(projected - seen).sum(dim=-1)).sum()
-    if prior is not None:
-        cost = cost + PRIOR**2 * prior(pose).sum()
-    bends = torch.stack([sign * pose[:, place] for place, sign in BENDS], dim=1)
-    cost = cost + ANGLE**2 * torch.exp(bends).square().sum()
-    cost = cost + SHAPE**2 * len(pose) * betas.square().sum()
-    for points, weight in ((projected, SMOOTH_2D), (joints, SMOOTH_3D)):
-        cost = cost + weight**2 * (squared[1:] * points.diff(dim=0).abs().sum(dim=-1)).sum()
-    return cost
-
-
-def robust(error: Tensor) -> Tensor:
-    """Geman-McClure error, element by element, pixels squared."""
-    squared = error.square()
-    return ROBUST**2 * squared / (ROBUST**2 + squared)
-
-
 @torch.no_grad()
-def reprojection(
-    body: BodyModel, full_pose: Tensor, betas: Tensor, transl: Tensor, seen: Tensor, confidence: Tensor
-) -> Tensor:
-    """Mean over keypoints of the robust squared pixel error, weighted by squared confidences; (T,)."""
-    error = robust(_project(body.spin49(full_pose, betas), transl) - seen).sum(dim=-1)
-    return (confidence.square() * error).mean(dim=1)
+def _error(body: BodyModel, full_pose: Tensor, betas: Tensor, transl: Tensor, keypoints: Tensor) -> Tensor:
+    """Mean of a frame's reprojection terms, (T,)."""
+    return reprojection(_project(body.spin49(full_pose, betas), transl), keypoints).mean(dim=1)
 
 
 def _minimise(
