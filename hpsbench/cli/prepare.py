@@ -86,7 +86,13 @@ def _features(
     from hpsbench.pipeline.extract import extract
     from hpsbench.recipes.catalog import get_recipe
 
-    choice = choose_features(get_recipe(key, recipes), root, wanted, synthetic=summary["synthetic"])
+    choice = choose_features(
+        get_recipe(key, recipes),
+        root,
+        wanted,
+        synthetic=summary["synthetic"],
+        store=None if summary["dry_run"] else Path(summary["store"]),
+    )
     if choice.extractor is None:
         return {"features": None, "reason": choice.reason}
     if summary["dry_run"]:

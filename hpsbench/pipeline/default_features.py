@@ -6,6 +6,9 @@ from pathlib import Path
 from hpsbench.features.backbones import SPIN_CHECKPOINT, choose_extractor
 from hpsbench.recipes.schema import Recipe
 
+_IMAGE_FILES = {"images", "videos", "frames", "shards"}
+"""Names under which recipes list files that hold images."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeatureChoice:
@@ -22,16 +25,20 @@ class FeatureChoice:
     reason: str = ""
 
 
-def choose_features(recipe: Recipe, root: Path, wanted: str, *, synthetic: bool) -> FeatureChoice:
+def choose_features(
+    recipe: Recipe, root: Path, wanted: str, *, synthetic: bool, store: Path | None = None
+) -> FeatureChoice:
     """Resolve `auto`, `none` or an extractor's name for a dataset.
 
-    `auto` is SPIN's ResNet-50 where its checkpoint is, else, for synthetic data, the embedded encoder, else nothing.
+    A store whose clips name no images gets none, whatever is asked. `auto` is SPIN's ResNet-50 where its checkpoint is, else, for synthetic data, the embedded encoder, else nothing.
     """
     view = recipe.default_view
     if wanted == "none":
         return FeatureChoice(view=view, extractor=None, reason="annotations only, as asked")
-    if "images" not in recipe.files:
+    if not _IMAGE_FILES & set(recipe.files):
         return FeatureChoice(view=view, extractor=None, reason=f"{recipe.key} has no images")
+    if store is not None and not _names_images(store):
+        return FeatureChoice(view=view, extractor=None, reason="these raw files hold no images")
     if wanted != "auto":
         return FeatureChoice(view=view, extractor=wanted)
     extractor = choose_extractor(root, synthetic=synthetic)
@@ -43,3 +50,9 @@ def choose_features(recipe: Recipe, root: Path, wanted: str, *, synthetic: bool)
         reason=f"annotations only: for features put SPIN's model_checkpoint.pt (fetch_data.sh of github.com/nkolot/SPIN) "
         f"at {root / SPIN_CHECKPOINT}, then run 'hpsbench extract {recipe.key}'",
     )
+
+
+def _names_images(store: Path) -> bool:
+    from hpsbench.store.reader import open_store
+
+    return bool(open_store(store).clips["image_source"].notna().any())

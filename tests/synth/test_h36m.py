@@ -6,11 +6,13 @@ import cdflib
 import numpy as np
 import pytest
 
+from hpsbench.features.frames import Frames
 from hpsbench.pipeline.prepare import prepare
 from hpsbench.pipeline.verify import verify
 from hpsbench.store.reader import ClipStore, open_store
 from hpsbench.synth import h36m
 from hpsbench.synth.h36m import LAYOUTS, TrackTruth, track_truth, trial_plans
+from hpsbench.synth.h36m_content import make_trial, picture
 from hpsbench.synth.h36m_official import mask_boxes, write_official
 from hpsbench.synth.world import synthesize_raw
 
@@ -126,3 +128,19 @@ def test_sizes_are_as_promised(size: str, counts: tuple[int, int]) -> None:
     assert all(low <= trial.frames <= high for trial in plans)
     assert len({(trial.subject, trial.action, trial.subaction) for trial in plans}) == len(plans)
     assert len({trial.name for trial in plans}) == len(plans)
+
+
+@pytest.mark.parametrize("layout", ["official"], scope="module")
+def test_images_come_out_of_the_video_by_their_number(root: Path, store: ClipStore) -> None:
+    plan = next(trial for trial in trial_plans("tiny") if trial.subject == 9)
+    made = make_trial(plan, "tiny", 0)
+    rows = next(item.rows for item in store.tracks() if item.track == "S9_Directions.60457274_0")
+    frames = Frames(store, root / "raw" / KEY, "tcmr")
+    other = picture(made, h36m.FRONT, 0).astype(float)
+    for row in (0, 9, 20, 4):
+        drawn = picture(made, h36m.FRONT, row).astype(float)
+        found = frames.image(int(rows[row])).astype(float)
+        assert np.abs(found - drawn).mean() < 3
+        person = (np.abs(drawn - other) > 40).any(axis=2) if row else np.zeros(drawn.shape[:2], bool)
+        if person.any():  # where the person has moved, it is this frame's picture and not the first one's
+            assert np.abs(found - drawn)[person].mean() < np.abs(found - other)[person].mean()

@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
+from hpsbench.features.frames import Frames
 from hpsbench.pipeline.prepare import prepare
 from hpsbench.pipeline.verify import verify
 from hpsbench.safe_io.tfrecord import read_examples
@@ -116,6 +117,16 @@ def test_the_collection_holds_the_same_training_tracks(
         np.testing.assert_allclose(
             collected.frames["keypoints2d"][item.rows], truth[item.track].keypoints2d, atol=1e-3
         )
+
+
+def test_images_come_out_of_the_shards_by_record_and_frame(root: Path, store: ClipStore) -> None:
+    frames = Frames(store, root / "raw" / KEY, "tcmr")
+    for item in store.tracks("test"):
+        last = frames.image(int(item.rows[-1]))
+        assert last.shape == (instavariety.SMALL_CROP, 224, 3)
+        first = frames.image(int(item.rows[0]))
+        assert first.shape == (224, 224, 3)
+        assert first.std() > 5
 
 
 def test_verify_has_no_errors(root: Path) -> None:
