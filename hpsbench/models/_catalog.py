@@ -5,6 +5,7 @@ import importlib
 import importlib.util
 import os
 import pkgutil
+import re
 import sys
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
@@ -20,6 +21,7 @@ GROUP = "hpsbench.systems"
 _FOLDER = Path(__file__).resolve().parent
 _ENDINGS = (".safetensors", ".pt", ".pth", ".pth.tar")
 _PROGRAMS = (".pt2", ".onnx")
+_FILTERED = re.compile(r"median(\d*):(.+)")
 
 
 # System -> the one that stands in for it on synthetic data where its checkpoint is absent.
@@ -110,7 +112,8 @@ def load_system(
             looked for in `R/checkpoints` under the names of its card; `embedded-spin`, the frame-based baseline that
             comes with the package, for synthetic data; a program, `.pt2` or `.onnx`, with a card; an installed system
             that needs no checkpoint; or `package.module:factory`, a function without arguments that makes a system
-            (looked for in the working folder too).
+            (looked for in the working folder too). `median:` before any of these puts a median filter over 5 frames
+            behind it, `median9:` one over 9.
         device: where it computes.
         root: the data root; None: the environment's `HPSBENCH_ROOT`.
         trust_code: allow `package.module:factory` and `.pt2`, which run code.
@@ -126,6 +129,12 @@ def load_system(
             does not fit; the message names the entries.
     """
     text = str(path_or_name)
+    if (filtered := _FILTERED.fullmatch(text)) is not None:
+        from hpsbench.models.median_filter import FRAMES, wrap
+
+        frames, model = filtered.groups()
+        inner = load_system(model, device=device, root=root, trust_code=trust_code, options=options)
+        return wrap(inner, int(frames or FRAMES))
     path = find_checkpoint(text, root)
     if path is not None:
         return _from_file(path, device, trust_code, options)
