@@ -70,7 +70,7 @@ class MedianFilter(FeatureSystem):
             get_system(base)(feature_width=feature_width, **options) if inner is None else inner
         )
         self.inputs = self.system.inputs
-        self.context = self.system.context  # type: ignore[misc]
+        self.context = self.system.context  # type: ignore[misc, assignment]
 
     def forward(self, features: Tensor) -> HPSOutput:
         """Features (B, T, F) -> the bodies of the system before it, filtered over T where it predicts all T frames."""
