@@ -1,0 +1,3 @@
+document.querySelectorAll("[data-timeline]").forEach((box) => new Timeline(box));
+document.querySelectorAll("[data-viewer]").forEach((box) => new Viewer3D(box));
+document.documentElement.dataset.ready = "true";

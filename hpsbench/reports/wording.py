@@ -1,0 +1,79 @@
+"""What a report says in words about its runs: sentences about the numbers, and which runs belong to one system."""
+
+import re
+from collections.abc import Iterable, Sequence
+
+from hpsbench.reports import tables
+from hpsbench.reports.material import Run
+
+
+def sentences(runs: Sequence[Run], lead: str) -> list[str]:
+    """What the numbers say, in words."""
+    first = runs[0].result
+    sequences = len(first.sequences)
+    tracks = first.accounting.get("tracks", {}).get("used", 0)
+    kind = "synthetic " if first.synthetic else ""
+    many = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
+    said = [
+        f"{many} on {kind}{first.dataset} under the protocol {first.protocol}: {first.accounting.get('scored', 0):,} frames "
+        f"of {tracks} tracks in {sequences} sequences are scored."
+    ]
+    valued = [run for run in runs if lead in run.result.summary]
+    if valued:
+        best = min(valued, key=lambda run: run.result.summary[lead].value)
+        value = best.result.summary[lead]
+        said.append(
+            f"{'Lowest ' if len(valued) > 1 else ''}{tables.metric_name(lead)}: "
+            f"{tables.number(value.value, value.unit)} {tables.shown_unit(value.unit)}"
+            + (f" (95 % interval {tables.interval(value)})" if value.interval else "")
+            + (f", by {best.label}." if len(valued) > 1 else ".")
+        )
+    for clean, hit in _pairs(runs):
+        moved = [
+            f"{tables.metric_name(metric)} from {tables.number(before.value)} to {tables.number(after.value)} {tables.shown_unit(before.unit)}"
+            for metric in dict.fromkeys((lead, "accel_err"))
+            for before, after in [(clean.result.summary.get(metric), hit.result.summary.get(metric))]
+            if before is not None and after is not None
+        ]
+        if moved:
+            said.append(
+                f"Corruption ({hit.condition.text}): from {clean.label} to {hit.label}, {' and '.join(moved)}."
+            )
+    return said
+
+
+def _pairs(runs: Sequence[Run]) -> list[tuple[Run, Run]]:
+    """Clean and corrupted runs of the same system and checkpoint."""
+    found = []
+    for own in systems_of(runs).values():
+        clean = [run for run in own if run.result.condition is None]
+        found += [(clean[0], run) for run in own if clean and run.result.condition is not None]
+    return found
+
+
+def systems_of(runs: Iterable[Run]) -> dict[str, list[Run]]:
+    """Runs of one system and checkpoint, under a name for both."""
+    keyed: dict[tuple[str, str], list[Run]] = {}
+    for run in runs:
+        sha256 = str(run.result.provenance.get("checkpoint_sha256") or "")
+        keyed.setdefault((run.result.system or "predictions", sha256), []).append(run)
+    names = [system for system, _ in keyed]
+    named: dict[str, list[Run]] = {}
+    for (system, sha256), own in keyed.items():
+        label = system
+        if names.count(system) > 1:
+            shared = _shared_words([run.label for run in own])
+            label = shared if shared and shared not in named else f"{system} {sha256[:6]}"
+        named[label] = own
+    return named
+
+
+def _shared_words(labels: Sequence[str]) -> str:
+    """What several labels begin with, in whole words."""
+    parts = [re.split(r"([-_ ,]+)", label) for label in labels]
+    same = []
+    for words in zip(*parts, strict=False):
+        if len(set(words)) > 1:
+            break
+        same.append(words[0])
+    return re.sub(r"([-_ ,]+(on|under|with))?[-_ ,]*$", "", "".join(same))
