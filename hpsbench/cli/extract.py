@@ -1,5 +1,6 @@
 """`hpsbench extract`: image features of one view of a prepared store."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -17,7 +18,16 @@ def extract_command(
     dataset: Annotated[str, typer.Argument(help="Dataset key.")] = "3dpw",
     root: Root = HERE,
     view: View = None,
-    features: Annotated[str, typer.Option("--features", help="auto, or the name of an extractor.")] = "auto",
+    features: Annotated[
+        str,
+        typer.Option("--features", "--extractor", help="auto, or an extractor: spin, embedded, flow-dis."),
+    ] = "auto",
+    targets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--targets", help="Instead: masks or flow, for the losses that read them; several times."
+        ),
+    ] = None,
     split: Split = None,
     device: Device = "auto",
     workers: Workers = 2,
@@ -29,6 +39,9 @@ def extract_command(
     from hpsbench.pipeline.extract import extract
     from hpsbench.recipes.catalog import get_recipe
 
+    if targets:
+        _targets(dataset, root, view or get_recipe(dataset).default_view, targets, dry_run, json)
+        return
     with progress(f"extract {dataset}", "frames") as bar:
         job = extract(
             root / "stores" / f"{dataset}.zarr",
@@ -43,6 +56,24 @@ def extract_command(
             progress=bar,
         )
     show_job(job.as_dict(), dry_run, json)
+
+
+def _targets(dataset: str, root: Path, view: str, kinds: list[str], dry_run: bool, json: bool) -> None:
+    from hpsbench.pipeline.targets import FOLDER, write_targets
+
+    for kind in kinds:
+        if dry_run:
+            path = root / FOLDER / dataset / view / f"{kind}.npy"
+            note(f"would write {path}")
+            continue
+        with progress(f"{kind} of {dataset}", "rows") as bar:
+            made = write_targets(
+                root / "stores" / f"{dataset}.zarr", root, view=view, kind=kind, progress=bar
+            )
+        if json:
+            emit_json(made)
+        else:
+            note(f"{kind} of {made['rows'] - made['without']} of {made['rows']} rows: {made['path']}")
 
 
 def show_job(job: dict[str, Any], dry_run: bool, json: bool) -> None:
