@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hpsbench.errors import BrokenFile
 from hpsbench.pipeline.work import whole_file
@@ -59,16 +60,15 @@ class PartTrack:
     views: Mapping[str, ViewCount]
 
     def arrays(self) -> Mapping[str, Array]:
-        """The track's arrays; read-only.
+        """The track's arrays; read-only views of the mapped file.
 
         Raises:
             BrokenFile: the part file was cut off.
         """
-        with self.part.open("rb") as file:
-            file.seek(self.place[0])
-            data = file.read(self.place[1])
-        if len(data) != self.place[1]:
+        first, length = self.place
+        if self.part.stat().st_size < first + length:
             raise _damaged(self.part, "it was cut off")
+        data = np.memmap(self.part, np.uint8, "r", first, (length,)).view(np.ndarray)
         rows = sum(clip["length"] for clip in self.clips)
         return {
             path: _array(data, self.offsets[path], rows, spec.dtype, spec.row_shape)
@@ -170,7 +170,7 @@ def _track(path: Path, begin: int, head: Mapping[str, Any], split: str) -> PartT
     return PartTrack(path, (begin + first, length), head["clips"], specs, offsets, views)
 
 
-def _array(data: bytes, offset: int, rows: int, dtype: str, row_shape: tuple[int, ...]) -> Array:
+def _array(data: NDArray[np.uint8], offset: int, rows: int, dtype: str, row_shape: tuple[int, ...]) -> Array:
     stored = np.dtype(dtype).newbyteorder("<")
     count = rows * int(np.prod(row_shape, dtype=np.int64))
     return np.frombuffer(data, stored, count, offset).reshape(rows, *row_shape)

@@ -233,7 +233,7 @@ class _RowFile:
             if self._written % self._chunk_rows == 0:
                 self._open_chunk(self._written // self._chunk_rows)
             assert self._file is not None
-            self._file.write(block.tobytes())
+            self._file.write(block.reshape(-1).view(np.uint8).data)
             self._written += len(block)
 
     def _blocks(self, data: Array) -> Iterator[Array]:
