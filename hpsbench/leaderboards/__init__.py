@@ -1,0 +1,1 @@
+"""Boards: measured entries, one file each, and what the papers report, kept apart."""

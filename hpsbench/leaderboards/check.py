@@ -1,0 +1,158 @@
+"""What CI runs on `leaderboards/`: everything that can be checked without the data, and more where the data are."""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from hpsbench.errors import HpsbenchError
+from hpsbench.leaderboards.board import entry_files
+from hpsbench.leaderboards.entry import FLAG_REASONS, Entry, read_entry
+from hpsbench.leaderboards.reported import CERTAINTIES, read_flags, read_reported
+from hpsbench.protocols.catalog import get_protocol
+
+CLOSE = 1e-6
+"""Relative difference between a mean and the same mean taken again from its sequences."""
+RESCORED = 1e-3
+"""Largest difference between an entry and its predictions scored again, in the metric's unit."""
+_HASH = re.compile(r"[0-9a-f]{64}")
+
+
+def check(folder: Path, *, root: Path | None = None) -> list[str]:
+    """Problems of everything under `leaderboards/`: file, what is wrong. Empty: all is well.
+
+    Args:
+        folder: `leaderboards/`.
+        root: data root; where it holds the store of an entry whose predictions are a file, the numbers are made again.
+    """
+    problems = list(_reported(folder))
+    scored: dict[str, Counter[int]] = {}
+    entries = []
+    for path in entry_files(folder):
+        where = path.relative_to(folder).as_posix()
+        try:
+            entry = read_entry(path)
+        except HpsbenchError as problem:
+            problems.append(str(problem).replace(str(path), where))
+            continue
+        entries.append((where, entry))
+        scored.setdefault(entry.board, Counter())[entry.scored] += 1
+        problems += [f"{where}: {text}" for text in _problems(entry, path, folder)]
+        if root is not None:
+            problems += [f"{where}: {text}" for text in _rescored(entry, path, root)]
+    for where, entry in entries:
+        usual = scored[entry.board].most_common(1)[0][0]
+        if entry.scored != usual:
+            problems.append(
+                f"{where}: scored {entry.scored} frames, others of this board {usual}; they do not compare"
+            )
+    return problems
+
+
+def _problems(entry: Entry, path: Path, folder: Path) -> Iterator[str]:
+    board = path.parent.relative_to(folder).as_posix()
+    if board != entry.board:
+        yield f"lies in {board}, its content belongs to {entry.board}"
+    if path.name != entry.file_name:
+        yield f"should be called {entry.file_name} (the name follows from the content: was it edited?)"
+    yield from _protocol_problems(entry)
+    for name, digest in _hashes(entry).items():
+        if not _HASH.fullmatch(digest):
+            yield f"{name}: {digest!r} is no sha256"
+    for flag in entry.flags:
+        if flag not in FLAG_REASONS:
+            yield f"flag {flag!r} has no known reason (known: {', '.join(FLAG_REASONS)})"
+    for name, metric in entry.metrics.items():
+        if metric.interval is not None and not metric.interval[0] <= metric.value <= metric.interval[1]:
+            yield f"{name}: {metric.value} lies outside its interval {list(metric.interval)}"
+        again = _again(entry, name)
+        if again is not None and not math.isclose(again, metric.value, rel_tol=CLOSE, abs_tol=CLOSE):
+            yield f"{name}: {metric.value}, but its sequences give {again}"
+
+
+def _protocol_problems(entry: Entry) -> Iterator[str]:
+    try:
+        protocol = get_protocol(entry.protocol)
+        rule = protocol.rule(entry.dataset)
+    except HpsbenchError as problem:
+        yield str(problem)
+        return
+    if protocol.sha256 != entry.protocol_sha256:
+        yield f"protocol_sha256 is not that of {entry.protocol} here ({protocol.sha256}): measured by other rules"
+    if entry.view != rule.view:
+        yield f"view {entry.view!r}; {entry.protocol} reads {rule.view!r}"
+    units = {metric.name: metric.unit for metric in rule.metrics}
+    for name, found in entry.metrics.items():
+        if units.get(name) != found.unit:
+            yield f"{name} in {found.unit}; {entry.protocol} has {units.get(name, 'no such metric')}"
+    for name, wanted in ({} if entry.synthetic else rule.expect).items():
+        count = entry.accounting.get(name)
+        if isinstance(count, int) and count != wanted:
+            yield f"{name}: {count} frames; {entry.protocol} expects {wanted}"
+
+
+def _hashes(entry: Entry) -> dict[str, str]:
+    found = {"extractor_sha256": entry.extractor_sha256}
+    for kind, hashes in (("body_sha256", entry.body_sha256), ("regressor_sha256", entry.regressor_sha256)):
+        found |= {f"{kind}.{k}": v for k, v in hashes.items()} if isinstance(hashes, dict) else {kind: hashes}
+    return {name: digest for name, digest in found.items() if digest is not None}
+
+
+def _again(entry: Entry, name: str) -> float | None:
+    """A metric's mean from its sequences; None where they do not say enough."""
+    average = entry.metrics[name].average
+    pairs = [(s.get(name), s.get(f"{name}_n")) for s in entry.sequences.values()]
+    known = [(float(v), float(n)) for v, n in pairs if v is not None and n]
+    if not known or average == "track":
+        return None
+    if average == "video":
+        return sum(v for v, _ in known) / len(known)
+    return sum(v * n for v, n in known) / sum(n for _, n in known)
+
+
+def _rescored(entry: Entry, path: Path, root: Path) -> Iterator[str]:
+    """Score the predictions again, where file and store are there."""
+    if entry.predictions is None:
+        return
+    file = path.parent / entry.predictions.url
+    store_path = root / "stores" / f"{entry.dataset}.zarr"
+    if not file.exists() or not store_path.exists():
+        return
+    from hpsbench.evaluation.run import score_predictions
+    from hpsbench.leaderboards.submit import tree_sha256
+    from hpsbench.predictions.files import load_predictions
+    from hpsbench.store.reader import open_store
+
+    if tree_sha256(file) != entry.predictions.sha256:
+        yield f"{entry.predictions.url} has another sha256 than the entry says"
+        return
+    try:
+        result = score_predictions(entry.protocol, load_predictions(file), open_store(store_path), root=root)
+    except HpsbenchError as problem:
+        yield f"the predictions cannot be scored again: {problem}"
+        return
+    for name, metric in entry.metrics.items():
+        found = float(result.summary[name]) if name in result.summary else None
+        if found is None or abs(found - metric.value) > RESCORED:
+            yield f"{name}: {metric.value}, but the predictions give {found}"
+
+
+def _reported(folder: Path) -> Iterator[str]:
+    try:
+        numbers, flags = read_reported(folder), read_flags(folder)
+    except HpsbenchError as problem:
+        yield str(problem)
+        return
+    for number in numbers:
+        row = number.row
+        where = (
+            f"papers/{row['paper']}_{row['table']}.csv: {row['row_label']}, {row['dataset']} {row['metric']}"
+        )
+        if row["certainty"] not in CERTAINTIES:
+            yield f"{where}: certainty {row['certainty']!r} is none of {', '.join(CERTAINTIES)}"
+        if not re.fullmatch(r"-?\d+(\.\d+)?", row["value"]):
+            yield f"{where}: value {row['value']!r} is no number"
+    for flag in flags:
+        if not any(flag in number.flags for number in numbers):
+            yield f"papers/flags.toml: flag {flag.name!r} ({flag.reason}) is about no number"

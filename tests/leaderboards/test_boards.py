@@ -1,0 +1,151 @@
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hpsbench.data_dir import data_dir
+from hpsbench.errors import BadData, MissingData, UsageError
+from hpsbench.leaderboards.board import list_boards, read_board
+from hpsbench.leaderboards.check import check
+from hpsbench.leaderboards.entry import read_entry
+from hpsbench.leaderboards.render import board_page, build, eval_results, latex
+from hpsbench.leaderboards.submit import submit
+from hpsbench.results.result import Result
+
+Save = Callable[..., Path]
+
+
+@pytest.fixture
+def boards(tmp_path: Path) -> Path:
+    folder = tmp_path / "leaderboards"
+    shutil.copytree(data_dir("leaderboards") / "papers", folder / "papers")
+    (folder / "README.md").write_text("# Leaderboards\n\nWords of a person.\n", encoding="utf-8")
+    return folder
+
+
+def edit(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    document = json.loads(path.read_text(encoding="utf-8"))
+    change(document)
+    path.write_text(json.dumps(document), encoding="utf-8")
+
+
+def test_what_is_in_the_repository_is_sound() -> None:
+    assert check(data_dir("leaderboards")) == []
+
+
+def test_an_entry_lies_on_its_board_under_a_name_of_its_content(boards: Path, save: Save) -> None:
+    folder = save()
+    path, entry = submit(folder, boards, trained_with_3dpw=True)
+    assert path.parent == boards / "synthetic/3dpw/tcmr@1"
+    assert path.name.startswith("vibe_")
+    assert submit(folder, boards, trained_with_3dpw=True)[0] == path
+    assert read_entry(path) == entry
+    assert entry.sequences["s1"] == {"mpjpe": 81.0, "mpjpe_n": 20.0, "pa_mpjpe": 51.0, "pa_mpjpe_n": 20.0}
+    assert check(boards) == []
+    hurt, _ = submit(save(condition="center-0.33x1-s0"), boards)
+    assert hurt.parent.name == "tcmr@1_center-0.33x1"
+    real, _ = submit(save(synthetic=False), boards)
+    assert real.parent == boards / "3dpw/tcmr@1"
+
+
+def test_a_partial_result_and_bare_arrays_are_refused(boards: Path, save: Save) -> None:
+    with pytest.raises(UsageError, match="partial"):
+        submit(save(partial=True), boards)
+    with pytest.raises(UsageError, match="bare arrays"):
+        submit(save(synthetic=None), boards)
+    with pytest.raises(MissingData, match="no predictions"):
+        submit(save(), boards, predictions=boards / "none.npz")
+    with pytest.raises(BadData, match="protocol_sha256"):
+        submit(save(protocol_sha256="short"), boards)
+    assert list_boards(boards) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (lambda d: d["metrics"]["mpjpe"].update(value=70.0), "should be called"),
+        (lambda d: d["metrics"]["mpjpe"].update(value=81.2), "but its sequences give 81.3"),
+        (lambda d: d["metrics"]["mpjpe"].update(interval=[1.0, 2.0]), "outside its interval"),
+        (lambda d: d["metrics"]["mpjpe"].update(unit="m"), "mpjpe in m; tcmr@1 has mm"),
+        (lambda d: d.update(protocol_sha256="cd" * 32), "measured by other rules"),
+        (lambda d: d.update(view="vibe"), "reads 'tcmr'"),
+        (
+            lambda d: d.update(synthetic=False),
+            "lies in synthetic/3dpw/tcmr@1, its content belongs to 3dpw/tcmr@1",
+        ),
+        (lambda d: d.update(extractor_sha256="none"), "no sha256"),
+        (lambda d: d.update(flags=["odd"]), "flag 'odd' has no known reason"),
+        (lambda d: d.update(kind="reported"), "kind"),
+        (lambda d: d.pop("metrics"), "metrics: Field required"),
+        (lambda d: d.update(scored=59), "scored 59 frames, others of this board 60"),
+    ],
+)
+def test_the_check_finds_what_was_changed(
+    boards: Path, save: Save, change: Callable[[dict[str, Any]], None], found: str
+) -> None:
+    for system in ("spin", "tcmr"):
+        submit(save(system), boards)
+    path, _ = submit(save(), boards)
+    edit(path, change)
+    assert any(found in problem for problem in check(boards)), check(boards)
+
+
+def test_the_best_stands_first_and_reported_numbers_apart(boards: Path, save: Save) -> None:
+    for system, error in (("spin", 60.0), ("vibe", 52.0), ("catfa", 50.0)):
+        submit(save(system, error, synthetic=False), boards, trained_with_3dpw=True)
+    board = read_board(boards, "3dpw/tcmr@1")
+    assert [entry.system for _, entry in board.entries] == ["catfa", "vibe", "spin"]
+    page = board_page(board)
+    measured, reported = page.split("## Reported by papers, not measured here")
+    assert "| 1 | catfa | 81.3 [79.3, 83.3] | 51.3 [49.3, 53.3] | 60 | yes |" in measured
+    assert "82.9 [" in reported
+    assert "retracted: VIBE's README withdraws" in reported
+    assert "82.9" not in measured
+
+
+def test_a_synthetic_page_says_so_and_shows_no_reported_numbers(boards: Path, save: Save) -> None:
+    submit(save(), boards)
+    page = board_page(read_board(boards, "synthetic/3dpw/tcmr@1"))
+    assert "**Synthetic data.**" in page
+    assert "Reported" not in page
+
+
+def test_building_twice_changes_nothing_and_keeps_a_persons_words(boards: Path, save: Save) -> None:
+    submit(save(), boards)
+    pages = build(boards)
+    first = [page.read_text(encoding="utf-8") for page in pages]
+    assert build(boards) == pages
+    assert [page.read_text(encoding="utf-8") for page in pages] == first
+    assert "Words of a person." in first[-1]
+    assert "[synthetic/3dpw/tcmr@1](synthetic/3dpw/tcmr@1/README.md)" in first[-1]
+
+
+def test_exports(boards: Path, save: Save) -> None:
+    _, entry = submit(save(), boards)
+    text = eval_results(
+        entry, dataset_id="someone/3dpw", date="2026-11-21", source="https://example.org/e.json"
+    )
+    assert text.startswith('- dataset:\n    id: "someone/3dpw"\n    task_id: "mpjpe"\n  value: 81.3')
+    assert text.count("SYNTHETIC DATA") == 2
+    assert '    url: "https://example.org/e.json"' in text
+    table = latex(read_board(boards, "synthetic/3dpw/tcmr@1"))
+    assert r"vibe & 81.3 [79.3, 83.3] & 51.3 [49.3, 53.3] \\" in table
+    assert r"pa\_mpjpe (mm)" in table
+    assert "synthetic data" in table
+
+
+def test_the_hash_of_predictions_is_kept(boards: Path, save: Save, tmp_path: Path, make_result: Callable[..., Result]) -> None:  # fmt: skip
+    folder = tmp_path / "predictions.zarr"
+    folder.mkdir()
+    (folder / "a").write_text("1", encoding="utf-8")
+    _, entry = submit(save(), boards, predictions=folder, url="https://example.org/p.zarr")
+    (folder / "a").write_text("2", encoding="utf-8")
+    _, other = submit(save(), boards, predictions=folder, url="https://example.org/p.zarr")
+    assert entry.predictions is not None
+    assert other.predictions is not None
+    assert entry.predictions.sha256 != other.predictions.sha256
+    with pytest.raises(UsageError, match="needs the file as well"):
+        submit(save(), boards, url="https://example.org/p.zarr")
