@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 import hpsbench
-from hpsbench.bodies.joints import convert_indices
+from hpsbench.bodies.joints import convert_indices, get_joint_set
 from hpsbench.errors import MissingData, UnknownName, UsageError
+from hpsbench.pipeline.export_joints import regressed_joints
 from hpsbench.pipeline.imported_marks import ORIGIN_FORMAT, origin_file
 from hpsbench.pipeline.work import Progress, silent, whole_file
 from hpsbench.recipes.imports.facts import ProcessedFacts, processed_facts
@@ -283,10 +284,7 @@ class _Job:
             return {key: self._field(name, np.dtype(np.float32), np.nan_to_num)}, ""
         indices = np.array(convert_indices(native, allowed[0]))
         if needs_all and (indices < 0).any():
-            return (
-                {},
-                f"the layout's are regressed from the body's vertices ({allowed[0]}), the store's are {native}",
-            )
+            return self._regressed(key, allowed[0])
 
         def convert(values: Array) -> Array:
             taken: Array = np.nan_to_num(np.take(values, np.maximum(indices, 0), axis=1))
@@ -296,6 +294,13 @@ class _Job:
         array = self.store.frames[name]
         shape = (len(indices), *array.shape[2:])
         return {key: self._rows(np.dtype(np.float32), shape, lambda rows: convert(array[rows]))}, ""
+
+    def _regressed(self, key: str, joint_set: str) -> tuple[dict[str, Rows], str]:
+        """Joints that only the body can give, where the body models are in the store's data root."""
+        make, lacking = regressed_joints(self.store, self.store.path.parent.parent, joint_set)
+        if make is None:
+            return {}, lacking
+        return {key: self._rows(np.dtype(np.float32), (len(get_joint_set(joint_set)), 3), make)}, ""
 
     def _smpl(self) -> tuple[dict[str, Rows], str]:
         if self.facts.smpl == "none":

@@ -9,6 +9,9 @@ import joblib
 import numpy as np
 import pytest
 
+from hpsbench.synth.body import load_synthetic_body
+from hpsbench.synth.body_shape import regressor
+
 Run = Callable[..., Any]
 
 
@@ -27,6 +30,18 @@ def test_both_come_where_the_flow_has_them(run_cli: Run) -> None:
     assert lines.index("extract") < lines.index("import") < lines.index("export") < lines.index("corrupt")
 
 
+def check_joints(db: dict[str, np.ndarray]) -> None:
+    """joints3D are those of the neutral body in the file's pose, by another implementation of the body."""
+    body, order = load_synthetic_body("neutral", 0), [6, 5, 4, 1, 2, 3, 16, 15, 14, 11, 12, 13, 8, 10]
+    assert db["joints3D"].shape == (len(db["vid_name"]), 14, 3)
+    for row in (0, 7, -1):
+        pose = db["pose"][row][None].astype(np.float64)
+        vertices = body.pose(pose, db["shape"][row].astype(np.float64), np.zeros((1, 3)))[0][0]
+        joints = (regressor("h36m17") @ vertices)[order]
+        found = db["joints3D"][row]
+        np.testing.assert_allclose(found - found[2:4].mean(0), joints - joints[2:4].mean(0), atol=1e-4)
+
+
 def test_an_export_comes_back_as_a_store(run_cli: Run, world: Path, tmp_path: Path) -> None:
     file = tmp_path / "3dpw_test_db.pt"
     asked = ("export", "--format", "vibe-db", "--root", world, "--split", "test", "--out", file)
@@ -36,7 +51,8 @@ def test_an_export_comes_back_as_a_store(run_cli: Run, world: Path, tmp_path: Pa
     done = run_cli(*asked, "--json")
     assert done.code == 0, done.err
     db = joblib.load(file)
-    assert {"vid_name", "frame_id", "img_name", "joints2D", "pose", "shape", "bbox", "valid"} <= set(db)
+    assert {"vid_name", "frame_id", "img_name", "joints2D", "joints3D", "pose", "shape", "bbox"} <= set(db)
+    check_joints(db)
     assert len(db["vid_name"]) == done.json["rows"]
     shown = run_cli("import", file, "--dataset", "3dpw", "--root", world)
     assert shown.code == 0, shown.err
