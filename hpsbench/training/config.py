@@ -51,6 +51,8 @@ class Data(_Table):
     crop_scale: float = Field(default=1.2, gt=0)
     """Scale at which 2D keypoints are normalised, whatever the features' own crop scale (VIBE: 1.2 always)."""
     min_confidence: float = 0.3
+    only_prepared: bool = False
+    """Leave out sources whose store or features are not there, instead of refusing; the checkpoint says which."""
     shares: dict[str, float] = {}
     """Group -> share of a batch; the last group gets what rounding down leaves."""
 
@@ -98,7 +100,7 @@ class Adversary(_Table):
 
 
 class Prior(_Table):
-    """A motion prior (MPoser), trained on captured motions beforehand; its share is the weight `motion_prior`."""
+    """A network of motions, trained on captured ones before the run and then fixed."""
 
     options: dict[str, Any] = {}
     steps: int = Field(default=5000, ge=1)
@@ -140,8 +142,8 @@ class TrainingRecipe(_Table):
     """Choices where the source is silent, one sentence each."""
     options: dict[str, Any] = {}
     init: dict[Literal["regressor", "checkpoint"], str] = {}
-    """`regressor`: "extractor" or "random"; `checkpoint`: a file under R/checkpoints or a recipe's name, whose best weights are
-    the start."""
+    """`regressor`: "extractor" or "random"; `checkpoint`: a file under R/checkpoints, or the name of a recipe, which is trained
+    first on the same data and whose best weights are the start."""
     dropout: float | None = Field(default=None, ge=0, lt=1)
     """Of every dropout layer; None: as the system has it."""
     data: Data
@@ -152,6 +154,9 @@ class TrainingRecipe(_Table):
     optimiser: Optimiser = Optimiser()
     adversary: Adversary | None = None
     prior: Prior | None = None
+    """MPoser; its share in the loss is the weight `motion_prior`."""
+    motion_vae: Prior | None = None
+    """MEVA's motion decoder."""
     schedule: Schedule = Schedule()
     validation: Validation
     synthetic: dict[str, Any] = {}

@@ -2,15 +2,15 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hpsbench import __version__
 from hpsbench.bodies.joints import convert_indices
 from hpsbench.errors import MissingData, MissingFeatures, MissingStore, UsageError
-from hpsbench.evaluation.inputs import FLOW
-from hpsbench.models._catalog import read_card
+from hpsbench.features.flow import KIND as FLOW
+from hpsbench.models._catalog import find_checkpoint, read_card
 from hpsbench.store.reader import ClipStore, FeatureSet, open_store
 from hpsbench.training.batches import Further, Wanted
 from hpsbench.training.config import (
@@ -18,6 +18,7 @@ from hpsbench.training.config import (
     Source,
     TrainingRecipe,
     get_training_recipe,
+    list_training_recipes,
     parse_set,
 )
 
@@ -170,7 +171,7 @@ def _sources(
             missing[source.dataset] = problem
             continue
         found.append((source, there, name))
-    if missing and not (request.only_prepared and found):
+    if missing and not ((request.only_prepared or recipe.data.only_prepared) and found):
         kind = MissingStore if any(isinstance(p, MissingStore) for p in missing.values()) else MissingFeatures
         what = "\n".join(f"{dataset}: {problem}" for dataset, problem in missing.items())
         raise kind(
@@ -232,7 +233,7 @@ def _wanted(recipe: TrainingRecipe, sources: list[tuple[Source, ClipStore]]) -> 
     return Wanted(
         joints3d=any(_has_joints(source, store) for source, store in sources),
         flow=bool(reads_flow),
-        shifted="camera_consistency" in weights,
+        shifted="camera" in weights,
         occluded=any(name.startswith("occlusion_") for name in weights),
         masks="mask" in weights,
         flow_field="flow" in weights,
@@ -282,14 +283,16 @@ def _motions(root: Path, recipe: TrainingRecipe) -> ClipStore | None:
         rules.append(recipe.adversary.motions)
     if recipe.prior is not None and "motion_prior" in weights:
         rules.append(recipe.prior.motions)
+    if recipe.motion_vae is not None:
+        rules.append(recipe.motion_vae.motions)
     if not rules:
         return None
     try:
         return open_store(_place(root, rules[0].dataset))
     except MissingStore as problem:
         raise MissingStore(
-            f"{problem} Training recipe {recipe.name!r} compares predicted motions with captured ones; without them use "
-            "--set losses.adversarial=0 --set losses.motion_prior=0"
+            f"{problem} Training recipe {recipe.name!r} reads captured motions; 'hpsbench prepare {rules[0].dataset}' makes "
+            "their store. A discriminator or prior is left out by --set losses.adversarial=0, --set losses.motion_prior=0"
         ) from None
 
 
@@ -300,6 +303,14 @@ def _check_alike(store: ClipStore, others: list[ClipStore]) -> None:
             f"{store.dataset} is {'synthetic' if store.synthetic else 'real'} data and {', '.join(odd)} the other kind; a run "
             "trains on one kind alone. Use another --root, or list the sources with --set sources=[...]"
         )
+
+
+def first_stage(job: Job) -> Request | None:
+    """The training whose best weights a job starts from, where its recipe names another recipe; None otherwise."""
+    name, request = job.recipe.init.get("checkpoint"), job.request
+    if not name or find_checkpoint(name, request.root) or name not in list_training_recipes(request.recipes):
+        return None
+    return replace(request, name=name)
 
 
 def run_id(job: Job) -> str:

@@ -13,11 +13,12 @@ from hpsbench.models._adapter import FeatureSystem
 from hpsbench.models._catalog import get_system
 from hpsbench.models._mposer import MPoser
 from hpsbench.models._system import PREDICTED_FIELDS, HPSOutput
+from hpsbench.models.meva import Meva
 from hpsbench.training.batches import TrainingWindows
-from hpsbench.training.job import Job
+from hpsbench.training.job import Job, first_stage, make_job
 from hpsbench.training.mixture import Mixture, MotionWindows
-from hpsbench.training.prior import motion_prior
-from hpsbench.training.start import set_dropout, start_from_run, start_regressor
+from hpsbench.training.prior import motion_decoder, motion_prior
+from hpsbench.training.start import set_dropout, start_from_checkpoint, start_regressor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +55,12 @@ def make_system(job: Job, device: torch.device) -> FeatureSystem:
     if recipe.init.get("regressor") == "extractor":
         start_regressor(system, job.store.features[job.features].attrs["extractor"], job.request.root)
     if recipe.init.get("checkpoint"):
-        start_from_run(system, recipe.init["checkpoint"], job.request.root, job.seed)
+        first = first_stage(job)
+        place = recipe.init["checkpoint"] if first is None else make_job(first).folder / "best.safetensors"
+        start_from_checkpoint(system, place, job.request.root)
+    if isinstance(system, Meva) and recipe.motion_vae is not None and job.motions is not None:
+        rule, length = recipe.motion_vae, recipe.windows.length
+        motion_decoder(system.vae_model, rule, job.motions, length, job.request.root, seed=job.seed)
     set_dropout(system, recipe.dropout)
     return system.to(device)
 

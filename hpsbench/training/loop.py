@@ -27,7 +27,7 @@ from hpsbench.training.adversary import Opponent
 from hpsbench.training.batches import Batch
 from hpsbench.training.card import training_card
 from hpsbench.training.checkpoints import STATE_FILE, TrainingState, load_state, save_state
-from hpsbench.training.job import Job, Request, make_job
+from hpsbench.training.job import Job, Request, first_stage, make_job
 from hpsbench.training.kit import (
     Hardware,
     check_batch,
@@ -110,8 +110,15 @@ def train(
         limit=limit,
         only_prepared=only_prepared,
     )
-    hardware = hardware or Hardware(device=device)
+    return _train(request, hardware or Hardware(device=device), progress)
+
+
+def _train(request: Request, hardware: Hardware, progress: Any) -> TrainingRun:
+    """Train what comes first, where there is such a thing, and then this; in this process or in several."""
     job = make_job(request)
+    first = first_stage(job)
+    if first is not None:
+        _train(first, hardware, progress)
     job.folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(job.describe(), indent=2, default=str) + "\n"
     (job.folder / "recipe.json").write_text(text, encoding="utf-8")
@@ -405,6 +412,7 @@ class Run:
             self.protocol,
             job.store,
             root=job.request.root,
+            bodies=self.bodies,
             features=job.features,
             limit=job.request.limit,
         )

@@ -44,21 +44,18 @@ def start_regressor(system: Any, extractor: str, root: Path) -> None:
         load_regressor(regressor, known[extractor])
 
 
-def start_from_run(system: nn.Module, name: str, root: Path, seed: int) -> Path:
-    """Start from a checkpoint under the root, or from the best weights of the latest run of a recipe with the same seed.
+def start_from_checkpoint(system: nn.Module, name: str | Path, root: Path) -> None:
+    """Start from the weights of a checkpoint: a file, or a name under `R/checkpoints`.
 
     Raises:
-        MissingCheckpoint: there is neither; the message says what to train first.
+        MissingCheckpoint: there is none; the message says where it was looked for.
         CheckpointMismatch: weights of another network.
     """
     path = find_checkpoint(name, root)
     if path is None:
-        runs = (root / "runs").glob(f"{name}-s{seed}-*/best.safetensors")
-        path = max(runs, key=lambda found: found.stat().st_mtime, default=None)
-    if path is None:
         raise MissingCheckpoint(
-            f"nothing to start from: no checkpoint {name!r} under {root / 'checkpoints'}, and no finished epoch of a run "
-            f"{name}-s{seed}-* under {root / 'runs'}. Train it first: hpsbench train {name} --seed {seed}"
+            f"nothing to start from: no checkpoint {str(name)!r}, here or under {root / 'checkpoints'}, and no training "
+            "recipe of that name; change init.checkpoint"
         )
     loaded = load_system(path, root=root)
     try:
@@ -67,7 +64,6 @@ def start_from_run(system: nn.Module, name: str, root: Path, seed: int) -> Path:
         raise CheckpointMismatch(
             f"{path}: does not fit {type(system).__name__} of this recipe: {problem}"
         ) from None
-    return path
 
 
 def set_dropout(system: nn.Module, rate: float | None) -> None:

@@ -1,0 +1,68 @@
+"""Every recipe trains: three steps with narrow layers here, twenty at full width where there is time."""
+
+import json
+import math
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hpsbench.bodies.smpl import load_bodies
+from hpsbench.models._catalog import load_system
+from hpsbench.training.config import get_training_recipe, list_training_recipes
+from hpsbench.training.loop import train
+
+# Recipes of image encoders have a schema and a loop of their own.
+NAMES = [name for name in list_training_recipes() if not name.endswith("encoder")]
+# These read what the frame-based system makes of its own features.
+ON_EMBEDDED = ("lstm-kalman", "spin-head", "vibe-generator")
+
+
+def sets(name: str) -> tuple[str, ...]:
+    """The crops that the test's stores have features of, and the sources that they have."""
+    recipe = get_training_recipe(name)
+    length = int(recipe.tiny.get("windows.length", recipe.windows.length))
+    changed = ['data.view="tcmr"', 'validation.protocol="tcmr"', f"windows.stride={max(length // 2, 1)}"]
+    if recipe.sources:
+        groups = '{dataset="pennaction", group="2d"}, {dataset="mpi-inf-3dhp"}, {dataset="3dpw"}'
+        changed.append(f"sources=[{groups}]")
+    return tuple(changed)
+
+
+@pytest.fixture(autouse=True)
+def bodies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Body models are read once, not once a recipe."""
+    monkeypatch.setattr("hpsbench.training.loop.load_bodies", _bodies)
+
+
+@cache
+def _bodies_of(folder: Path, synthetic: bool) -> Any:
+    return load_bodies(folder.parent.parent, synthetic)
+
+
+def _bodies(root: Path, synthetic: bool) -> Any:
+    return _bodies_of((root / "body_models" / "synthetic").resolve(), synthetic)
+
+
+def test_there_is_a_recipe_for_every_published_setting() -> None:
+    assert len(NAMES) >= 30
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_recipe_trains_three_steps(
+    name: str, wide_world: Path, tmp_path: Path, fresh_root: Any
+) -> None:
+    root = fresh_root(wide_world, tmp_path / "root")
+    features = "embedded-tcmr" if name in ON_EMBEDDED else "narrow-tcmr"
+    run = train(name, root, features=features, device="cpu", tiny=True, limit=1, sets=sets(name))
+    recipe = get_training_recipe(name)
+    line = run.history[-1]
+    assert run.steps == 3
+    assert set(recipe.weights()) <= set(line["loss"])
+    assert all(map(math.isfinite, line["loss"].values()))
+    assert all(line["took_part"].values()), "every term of the recipe has data here"
+    card = load_system(run.checkpoint).card  # type: ignore[attr-defined]
+    assert card["training_recipe"]["name"] == name
+    assert card["terms_without_data"] == []
+    json.dumps(dict(card), default=str)
