@@ -1,0 +1,1 @@
+"""Sweeps: one system under many corruptions, or at many sequence lengths."""

@@ -1,0 +1,112 @@
+"""Sweeps, as typed, on the tiny world."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+import torch
+
+from hpsbench.models._catalog import get_system
+from hpsbench.models._checkpoints import save_checkpoint
+
+Run = Callable[..., Any]
+MODELS = ("--model", "embedded-spin", "--model", "median:embedded-spin")
+CORRUPTION = ("sweep", "corruption", *MODELS, "--mode", "shuffled", "--severity", 2, "--resamples", 100)
+
+
+@pytest.fixture
+def sweep_world(world: Path) -> Path:
+    """The tiny world with a small temporal network of random weights."""
+    torch.manual_seed(0)
+    small = get_system("vibe")(feature_width=2048, hidden_size=8, n_layers=1).eval()
+    (world / "checkpoints").mkdir()
+    card = {"extractor": "embedded", "training_recipe": {"windows": {"length": 16}}}
+    save_checkpoint(small, world / "checkpoints" / "small.safetensors", card)
+    return world
+
+
+def test_a_corruption_sweep_is_planned_measured_saved_and_resumed(run_cli: Run, world: Path) -> None:
+    planned = run_cli(*CORRUPTION, "--root", world, "--dry-run", "--json")
+    assert planned.code == 0, planned.err
+    assert planned.json["feature_sets_to_make"] == ["embedded-tcmr+shuffled-0.33x3-s0"]
+    assert (planned.json["evaluations"], planned.json["evaluations_there"]) == (4, 0)
+    assert not (world / "runs").exists()
+
+    done = run_cli(*CORRUPTION, "--root", world, "--json")
+    assert done.code == 0, done.err
+    assert (done.json["baseline"], done.json["models"]) == (
+        "embedded-spin",
+        ["embedded-spin", "median:embedded-spin"],
+    )
+    cells = {(c["model"], c["mode"], c["metric"], c["frames"]): c for c in done.json["cells"]}
+    spin = {
+        group: cells["embedded-spin", "shuffled", "mpjpe", group] for group in ("all", "corrupted", "further")
+    }
+    assert spin["corrupted"]["change"] != 0
+    assert spin["further"]["change"] == 0, "a frame-based system does not see other frames"
+    clean = cells["embedded-spin", "clean", "mpjpe", "all"]
+    assert spin["all"]["change"] == pytest.approx(spin["all"]["value"] - clean["value"])
+    assert spin["all"]["why_none"] == "2 sequences; an interval needs at least 6"
+    assert {e["mode"] for e in done.json["errors"]} == {"shuffled", "mean"}
+    assert all(e["absolute"]["value"] == 1 for e in done.json["errors"] if e["model"] == "embedded-spin")
+
+    folder = Path(done.json["folder"])
+    assert json.loads((folder / "sweep.json").read_text(encoding="utf-8"))["cells"] == done.json["cells"]
+    with (folder / "cells.csv").open(encoding="utf-8") as file:
+        assert len(list(csv.DictReader(file))) == len(done.json["cells"])
+    for metric in {c["metric"] for c in done.json["cells"]}:
+        ElementTree.parse(folder / f"{metric}.svg")
+    assert "| shuffled | 2 | median:embedded-spin |" in (folder / "tables.md").read_text(encoding="utf-8")
+
+    again = run_cli(*CORRUPTION, "--root", world, "--dry-run", "--json").json
+    assert (again["feature_sets_to_make"], again["evaluations_there"]) == ([], 4)
+
+
+def test_lengths_are_scored_on_the_same_frames(run_cli: Run, sweep_world: Path) -> None:
+    words = (
+        "sweep",
+        "seqlen",
+        "--model",
+        "small.safetensors",
+        "--model",
+        "floor=embedded-spin",
+        "--root",
+        sweep_world,
+    )
+    lengths = ("--length", 8, "--length", 16, "--length", 64, "--resamples", 100)
+    done = run_cli(*words, *lengths, "--json")
+    assert done.code == 0, done.err
+    cells = {(c["model"], c["test_length"]): c for c in done.json["cells"] if c["metric"] == "mpjpe"}
+    assert len({c["n"] for c in cells.values()}) == 1
+    assert cells["small", 8]["n"] == done.json["frames"]
+    assert cells["small", 8]["train_length"] == 16
+    assert cells["small", 8]["change"] == pytest.approx(
+        cells["small", 8]["value"] - cells["small", 16]["value"]
+    )
+    assert cells["small", 8]["value"] != cells["small", 64]["value"]
+    assert len({cells["floor", length]["value"] for length in (8, 16, 64)}) == 1
+    without = done.json["frames_without_tails"]
+    assert without["64"] == 0 < without["16"] < done.json["frames"]
+    planned = run_cli(*words, *lengths, "--dry-run", "--json").json
+    assert planned["evaluations"] == planned["evaluations_there"] == 6
+
+
+def test_wrong_calls_say_what_to_do(run_cli: Run, world: Path) -> None:
+    none = run_cli("sweep", "corruption", "--root", world)
+    assert none.code == 2
+    assert "--model ckpt.pt" in none.err
+    twice = run_cli(
+        "sweep", "seqlen", "--model", "embedded-spin", "--model", "embedded-spin", "--root", world
+    )
+    assert twice.code == 2
+    assert "different names" in twice.err.replace("\n", " ")
+    alone = run_cli("sweep", "seqlen", "--train", "vibe-generator", "--root", world)
+    assert alone.code == 2
+    assert "--train-length" in alone.err
+    unknown = run_cli("sweep", "corruption", "--model", "embedded-spin", "--mode", "nois", "--root", world)
+    assert unknown.code == 2
+    assert "Did you mean 'noise'" in unknown.err
