@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hpsbench.bodies.joints import get_joint_set
 from hpsbench.errors import UsageError
 from hpsbench.features.backbones import SPIN_SIZE, ResNet50
 from hpsbench.models._adapter import FeatureSystem
@@ -97,8 +98,7 @@ def profile_system(
             "feature systems"
         )
     length = frames or (system.context.length if isinstance(system.context.length, int) else ANY_LENGTH)
-    with torch.device("meta"):
-        twin = type(system)(**system.options).eval()
+    twin = _on_meta(system)
     given = _inputs(twin, batch, length, "meta")
     outputs: list[Any] = []
     costs = count_costs(twin, lambda: outputs.append(twin(*given)))
@@ -145,12 +145,28 @@ def image_network() -> dict[str, int]:
     }
 
 
+def _on_meta(system: FeatureSystem) -> FeatureSystem:
+    """The same network without memory; one of another package is made as it makes itself."""
+    with torch.device("meta"):
+        try:
+            twin = type(system)(**system.options)
+        except TypeError:
+            twin = type(system)()
+    return twin.eval()
+
+
 def _inputs(system: FeatureSystem, batch: int, frames: int, device: str | torch.device) -> tuple[Tensor, ...]:
-    """Random windows of what the network is called with."""
-    widths = [int(system.options["feature_width"])]
-    if system.inputs.flow is not None:
-        widths.append(system.inputs.flow)
-    return tuple(torch.rand(batch, frames, width, device=device) for width in widths)
+    """Random windows of what the network is called with, in the order in which it reads them."""
+    inputs, tails = system.inputs, list[tuple[int, ...]]()
+    if inputs.features is not None or (inputs.images is None and inputs.keypoints2d is None):
+        tails.append((int(system.options["feature_width"]),))
+    if inputs.flow is not None:
+        tails.append((inputs.flow,))
+    if inputs.images is not None:
+        tails.append((3, inputs.images, inputs.images))
+    if inputs.keypoints2d is not None:
+        tails.append((len(get_joint_set(inputs.keypoints2d)), 3))
+    return tuple(torch.rand(batch, frames, *tail, device=device) for tail in tails)
 
 
 @torch.no_grad()

@@ -152,3 +152,11 @@ def test_a_package_that_is_broken_says_which(installed: None, tmp_path: Path) ->
         get_system("gone")
     with pytest.raises(BadData, match="names module 'no_such_module', which is not installed"):
         read_card("gone")
+
+
+def test_an_outside_network_is_profiled_by_what_it_reads(installed: None) -> None:
+    from hpsbench.models._profile import profile_system
+
+    found = profile_system(get_system("outside_images").__globals__["ColourToBody"](), repeats=1)
+    assert found.parts[0].multiply_adds == 3 * 10
+    assert found.image_network is None

@@ -3,9 +3,7 @@
 import torch
 from torch import nn
 
-from hpsbench.models._adapter import FeatureSystem
-from hpsbench.models._system import HPSOutput
-from hpsbench.types import Inputs, WindowRule
+from hpsbench import FeatureSystem, HPSOutput, Inputs, WindowRule
 
 CARD = {"paper": "none: a toy", "inputs": {"images": 64}, "predicts": "SMPL parameters"}
 

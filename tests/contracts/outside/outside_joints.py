@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from hpsbench import ClipInput, Inputs, Prediction, WindowRule
 from hpsbench.bodies.joints import get_joint_set
-from hpsbench.types import ClipInput, Inputs, Prediction, WindowRule
 
 CARD = {
     "title": "features as joints",

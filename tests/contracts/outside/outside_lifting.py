@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from hpsbench.types import ClipInput, Inputs, Prediction, WindowRule
+from hpsbench import ClipInput, Inputs, Prediction, WindowRule
 
 CARD = {
     "title": "flat lifting",

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from hpsbench.types import ClipInput, Inputs, Prediction
+from hpsbench import ClipInput, Inputs, Prediction
 
 CARD = {
     "title": "track mean",
