@@ -36,6 +36,12 @@ def reproduce_command(
     tiny: Annotated[
         bool, typer.Option("--tiny", help="The recipes' tiny overrides: shows that everything runs, no more.")
     ] = False,
+    only_prepared: Annotated[
+        bool,
+        typer.Option(
+            "--only-prepared", help="Leave out training sources that are not prepared; their cells say so."
+        ),
+    ] = False,
     out_folder: Annotated[
         Path | None, typer.Option("--out", help="Folder for the table; default: R/runs/reproduce/<table>.")
     ] = None,
@@ -60,6 +66,7 @@ def reproduce_command(
         device=device,
         workers=workers,
         recipes=recipes,
+        only_prepared=only_prepared,
     )
     if plan or dry_run:
         _show_plan(plan_table(facts, root, options).to_json(), json)

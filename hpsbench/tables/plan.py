@@ -9,9 +9,17 @@ from typing import Any
 from hpsbench import __version__
 from hpsbench.corruption._catalog import get_corruption
 from hpsbench.corruption._plan import Condition
-from hpsbench.errors import HpsbenchError, MissingCheckpoint, MissingFeatures, UsageError
+from hpsbench.errors import (
+    HpsbenchError,
+    MissingCheckpoint,
+    MissingData,
+    MissingFeatures,
+    MissingStore,
+    UsageError,
+)
 from hpsbench.features.backbones import choose_extractor, file_sha256
-from hpsbench.models._catalog import EMBEDDED, find_checkpoint
+from hpsbench.features.flow import KIND as FLOW
+from hpsbench.models._catalog import EMBEDDED, find_checkpoint, read_card
 from hpsbench.protocols.catalog import get_protocol
 from hpsbench.protocols.protocol import Protocol, Rule
 from hpsbench.store.reader import ClipStore, open_store
@@ -26,8 +34,15 @@ from hpsbench.tables.cells import (
 )
 from hpsbench.tables.schema import Fill, Match, Table
 from hpsbench.tables.steps import Record, Step
-from hpsbench.training.config import TrainingRecipe, get_training_recipe, parse_set
+from hpsbench.training.config import (
+    TrainingRecipe,
+    get_training_recipe,
+    list_training_recipes,
+    parse_set,
+)
 
+FLOW_EXTRACTOR = "flow-dis"
+LEFT_OUT = "left out by --only"
 CORRUPTION_SEED = 0
 """All seeds of a table see the same hit frames: what differs between them is the training alone."""
 
@@ -44,6 +59,7 @@ class Options:
         device: auto, cpu or cuda[:N].
         workers: threads or processes for the steps that can use them.
         recipes: folder with further recipes.
+        only_prepared: leave out sources of training recipes that are not prepared; their cells say so.
     """
 
     seeds: int = 1
@@ -53,6 +69,7 @@ class Options:
     device: str = "auto"
     workers: int = 1
     recipes: Path | None = None
+    only_prepared: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +171,7 @@ class _Planner:
         """How a cell is filled."""
         why = fill.why_not
         if why is None and self.options.only is not None and not matches(cell, self.options.only):
-            why = "left out by --only"
+            why = LEFT_OUT
         if why is not None or not (fill.train or fill.system):
             return CellPlan(cell=cell, fill=fill, why_not=why)
         begun = dict(self.steps)
@@ -190,11 +207,12 @@ class _Planner:
             **_origin(store),
         }
         if fill.train:
-            name, sets = self._recipe_key(cell, fill, rule.view)
+            name, sets = self._recipe_key(cell, fill, protocol, rule)
             recipe = self.recipe(name, sets)
             trained = self._training(
                 name, sets, fill.extractor, None if fill.trained_on == "clean" else hurt, seed
             )
+            needs = (*needs, *self._flow(store, rule.view, recipe))
             options = {name: from_condition(value, cell) for name, value in fill.options.items()}
             key |= {"checkpoint": trained, "system": recipe.system, "options": options}
             needs, label = (*needs, trained), f"{fill.train}, seed {seed}"
@@ -274,9 +292,29 @@ class _Planner:
     def _training(
         self, name: str, sets: tuple[str, ...], extractor: str | None, hurt: Condition | None, seed: int
     ) -> str:
+        """The step that trains a recipe, after those that make what it reads: features, and what it starts from."""
         recipe = self.recipe(name, sets)
         store = self.store(recipe.data.dataset)
         features, needs = self._features(store, recipe.data.view, extractor, hurt)
+        sources = []
+        for source in recipe.all_sources():
+            try:
+                there = self.store(source.dataset)
+                read, first = self._features(there, str(source.view), extractor, hurt)
+            except MissingData:
+                if not (recipe.data.only_prepared or self.options.only_prepared):
+                    raise
+                continue
+            needs = (*needs, *first, *self._flow(there, str(source.view), recipe))
+            sources.append({"dataset": source.dataset, "features": read, **_origin(there)})
+        if not sources:
+            raise MissingStore(f"training recipe {name!r}: none of its sources is prepared under {self.root}")
+        motions = self._motions(recipe)
+        start = recipe.init.get("checkpoint")
+        if start in list_training_recipes(self.options.recipes):
+            changed = [text for text in sets if text.startswith(("data.view=", "validation.protocol="))]
+            begun = self._training(str(start), (*changed, *self.options.sets), extractor, hurt, seed)
+            needs = (*needs, begun)
         return self._add(
             Step(
                 kind="train",
@@ -284,21 +322,57 @@ class _Planner:
                     "recipe": recipe.model_dump(mode="json"),
                     "system": recipe.system,
                     "features": features,
+                    "sources": sources,
+                    "motions": motions,
+                    "start": needs[-1] if start else None,
                     "seed": seed,
                     "hpsbench": __version__,
                     **_origin(store),
                 },
                 label=f"train {name} on {features}, seed {seed}",
                 units=_steps(recipe),
-                needs=needs,
-                what={"name": name, "sets": sets, "declared": self.declared(name)},
+                needs=tuple(dict.fromkeys(needs)),
+                what={
+                    "name": name,
+                    "sets": sets,
+                    "declared": self.declared(name),
+                    "left_out": _left_out(recipe, sources),
+                },
             )
         )
 
-    def _recipe_key(self, cell: Cell, fill: Fill, view: str) -> tuple[str, tuple[str, ...]]:
-        """Name of a recipe, and what is changed in it: trained on crops like those of its evaluation."""
+    def _flow(self, store: ClipStore, view: str, recipe: TrainingRecipe) -> tuple[str, ...]:
+        """The step that makes optical-flow features, for a system that reads them where there are none."""
+        reads = "flow" in read_card(recipe.system).get("inputs", {}) and recipe.options.get("flow", True)
+        if not reads or any(
+            s.attrs.get("kind") == FLOW and s.attrs["view"] == view for s in store.features.values()
+        ):
+            return ()
+        name = f"{FLOW_EXTRACTOR}-{view}"
+        key = {"dataset": store.dataset, "view": view, "extractor": FLOW_EXTRACTOR, "features": name}
+        step = Step(
+            kind="extract",
+            key={**key, **_origin(store)},
+            label=f"extract {name} of {store.dataset}",
+            units=len(store),
+        )
+        return (self._add(step),)
+
+    def _motions(self, recipe: TrainingRecipe) -> dict[str, Any] | None:
+        """What identifies the captured motions that a recipe's discriminator or motion prior learns from."""
+        weights = recipe.weights()
+        for table, term in ((recipe.adversary, "adversarial"), (recipe.prior, "motion_prior")):
+            if table is not None and term in weights:
+                return _origin(self.store(table.motions.dataset))
+        return None
+
+    def _recipe_key(
+        self, cell: Cell, fill: Fill, protocol: Protocol, rule: Rule
+    ) -> tuple[str, tuple[str, ...]]:
+        """Name of a recipe, and what is changed in it: trained and validated on crops like those of its evaluation."""
         name = str(from_condition(fill.train, cell))
-        changes = {"data.view": view, **{key: from_condition(value, cell) for key, value in fill.set.items()}}
+        own = {key: from_condition(value, cell) for key, value in fill.set.items()}
+        changes = {"data.view": rule.view, "validation.protocol": protocol.name, **own}
         return name, (*(f"{key}={_toml(value)}" for key, value in changes.items()), *self.options.sets)
 
     def _declared(self, name: str) -> int:
@@ -341,6 +415,12 @@ class _Planner:
         return step.id
 
 
+def _left_out(recipe: TrainingRecipe, sources: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Datasets of a recipe that are not prepared."""
+    there = {source["dataset"] for source in sources}
+    return sorted({source.dataset for source in recipe.all_sources()} - there)
+
+
 def _origin(store: ClipStore) -> dict[str, Any]:
     return {key: store.attrs.get(key) for key in ("raw_manifest_sha256", "recipe_sha256")}
 
@@ -363,6 +443,8 @@ def _toml(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, str):
         return f'"{value}"'
+    if isinstance(value, dict):
+        return "{" + ", ".join(f'"{key}" = {_toml(item)}' for key, item in value.items()) + "}"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(map(_toml, value)) + "]"
     return repr(value)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from hpsbench.tables.claims import Verdict
 from hpsbench.tables.fill import Filled
 from hpsbench.tables.layout import Grid, grid
+from hpsbench.tables.plan import LEFT_OUT
 from hpsbench.tables.run import Reproduced
 
 _DECIMALS = {"input_frames": 0, "params_m": 2, "flops_g": 2, "model_size_mb": 0}
@@ -25,6 +26,7 @@ def headline(found: Reproduced) -> list[str]:
         )
     lines += table.notes
     measured = sum(f.measured is not None for f in found.cells)
+    left_out = sum(f.why_not == LEFT_OUT for f in found.cells)
     under = sum(f.undertrained for f in found.cells)
     lines.append(
         f"{measured} of {len(found.cells)} cells measured"
@@ -33,15 +35,21 @@ def headline(found: Reproduced) -> list[str]:
             if under
             else ""
         )
+        + (f", {left_out} left out by --only and not shown" if left_out else "")
         + ". In a cell: the paper's number; what was measured here, with its 95 % interval"
         + ("." if found.synthetic else "; the difference, measured - paper.")
     )
     return lines
 
 
+def shown(found: Reproduced) -> list[Filled]:
+    """Cells of the table and the controls, without those that nobody asked for."""
+    return [f for f in (*found.cells, *found.controls) if f.why_not != LEFT_OUT]
+
+
 def reasons(found: Reproduced) -> dict[str, int]:
     """Why cells are empty -> footnote number, in order of appearance."""
-    texts = dict.fromkeys(f.why_not for f in (*found.cells, *found.controls) if f.why_not)
+    texts = dict.fromkeys(f.why_not for f in shown(found) if f.why_not)
     return {text: number for number, text in enumerate(texts, 1)}
 
 
@@ -71,7 +79,7 @@ def header(cells: Grid) -> list[str]:
 
 def rows(found: Reproduced) -> tuple[list[str], list[list[str]]]:
     """Header and rows of texts, ready for a terminal."""
-    cells, notes = grid(found.table, (*found.cells, *found.controls)), reasons(found)
+    cells, notes = grid(found.table, shown(found)), reasons(found)
     body = [
         [*_row_label(cells, i), *(cell_text(found, filled, notes) for filled in line)]
         for i, line in enumerate(cells.cells)
@@ -171,7 +179,7 @@ th,td{padding:.25rem .6rem;border-bottom:1px solid var(--line);text-align:left;v
 
 def html_text(found: Reproduced) -> str:
     """As one self-contained page, without scripts."""
-    cells, notes = grid(found.table, (*found.cells, *found.controls)), reasons(found)
+    cells, notes = grid(found.table, shown(found)), reasons(found)
     title = f"{found.table.paper}: {found.table.number}. {found.table.title}"
     head = [*cells.row_keys, *header(cells)]
     out = [

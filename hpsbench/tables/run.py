@@ -16,6 +16,7 @@ from hpsbench.evaluation.run import evaluate
 from hpsbench.features.backbones import choose_device
 from hpsbench.models._catalog import load_system
 from hpsbench.models._system import System
+from hpsbench.models.median_filter import wrap
 from hpsbench.pipeline.corrupt import corrupt
 from hpsbench.pipeline.extract import extract
 from hpsbench.results.result import RESULTS, load_result
@@ -23,7 +24,6 @@ from hpsbench.store.reader import open_store
 from hpsbench.tables.catalog import get_table
 from hpsbench.tables.claims import Verdict, judge
 from hpsbench.tables.fill import Filled, fill_from_costs, fill_from_results, fill_from_time, fill_from_window
-from hpsbench.tables.median import MedianFiltered
 from hpsbench.tables.plan import CellPlan, Options, TablePlan, plan_table
 from hpsbench.tables.schema import Table
 from hpsbench.tables.steps import Step
@@ -170,12 +170,14 @@ def _train(step: Step, plan: TablePlan, root: Path, options: Options, progress: 
         device=options.device,
         tiny=options.tiny,
         recipes=options.recipes,
+        only_prepared=options.only_prepared,
         progress=progress,
     )
     return {
         "left": str(run.checkpoint.relative_to(root)),
         "steps": run.steps,
         "declared": step.what["declared"],
+        "left_out": step.what["left_out"],
     }
 
 
@@ -188,7 +190,7 @@ def _evaluate(step: Step, plan: TablePlan, root: Path, options: Options, progres
         model, root=root, device=choose_device(options.device), options=key["options"] or None
     )
     if key["smooth"]:
-        system = MedianFiltered(system, int(key["smooth"]))
+        system = wrap(system, int(key["smooth"]))
     result = evaluate(
         system,
         str(key["protocol"]),
@@ -229,13 +231,18 @@ def _fill(planned: CellPlan, plan: TablePlan, failed: Mapping[str, str], options
         return Filled(cell=cell, why_not=str(problem))
     steps = [plan.steps[i] for i in planned.evaluations]
     results = [load_result(plan.record.folder_of(step)) for step in steps]
-    return fill_from_results(cell, results, undertrained=any(_undertrained(plan, step) for step in steps))
+    trained = [_training(plan, step) for step in steps]
+    filled = fill_from_results(
+        cell, results, undertrained=any(done["steps"] < done["declared"] for done in trained if done)
+    )
+    left_out = sorted({dataset for done in trained if done for dataset in done["left_out"]})
+    return replace(filled, flags=(*filled.flags, *(f"trained-without-{dataset}" for dataset in left_out)))
 
 
-def _undertrained(plan: TablePlan, evaluation: Step) -> bool:
+def _training(plan: TablePlan, evaluation: Step) -> dict[str, Any] | None:
+    """What is recorded of the training behind an evaluation; None where nothing was trained."""
     trained = plan.steps.get(str(evaluation.key["checkpoint"]))
-    done = None if trained is None else plan.record.read(trained)
-    return done is not None and done["steps"] < done["declared"]
+    return None if trained is None else plan.record.read(trained)
 
 
 def save(found: Reproduced, folder: Path, forms: Mapping[str, Callable[[Reproduced], str]]) -> Sequence[Path]:
