@@ -23,7 +23,7 @@ def synth_command(
         typer.Option(
             "--layout",
             help="Raw layout of a dataset that comes in several (h36m: official, moon, fetch; posetrack: 2018, 21; "
-            "instavariety: tfrecord, collection). Default: the first.",
+            "instavariety: tfrecord, collection; mpi-inf-3dhp: frames, video). Default: the first.",
         ),
     ] = None,
     workers: Workers = 2,

@@ -1,6 +1,5 @@
 """The synthetic Human3.6M as its site gives it: CDF files, videos, masks, `metadata.xml`; and MoSh fits."""
 
-import io
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from scipy.spatial.transform import Rotation
 from hpsbench.synth.h36m import ACTIONS, CAMERAS, FPS, FRONT, TrackTruth, TrialPlan, base_name
 from hpsbench.synth.h36m_content import MM, Lens, Trial, lenses_of, make_trial, masks, picture, write_frame
 from hpsbench.synth.hdf5_files import matlab_73_cells
-from hpsbench.synth.output import write_whole
+from hpsbench.synth.output import encode_video, write_whole
 from hpsbench.synth.python2_pickle import dumps
 from hpsbench.types import BoolArray, FloatArray
 
@@ -181,21 +180,9 @@ def _cell(mask: BoolArray) -> FloatArray:
 
 def video(made: Trial, camera: int, frames: int) -> bytes:
     """An mp4 of the first frames, at 50 a second."""
-    import av
-    import cv2
-
     seen = made.lenses[camera].camera
-    file = io.BytesIO()
-    with av.open(file, "w", format="mp4") as container:
-        stream = container.add_stream("mpeg4", rate=round(FPS))
-        stream.width, stream.height, stream.pix_fmt = seen.width, seen.height, "yuv420p"
-        stream.codec_context.thread_count = 1
-        stream.bit_rate = 4_000_000
-        for row in range(frames):
-            planes = cv2.cvtColor(np.asarray(picture(made, camera, row)), cv2.COLOR_RGB2YUV_I420)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(planes, format="yuv420p")))
-        container.mux(stream.encode())
-    return file.getvalue()
+    pictures = (picture(made, camera, row) for row in range(frames))
+    return encode_video(pictures, (seen.width, seen.height), round(FPS), "mp4")
 
 
 def _mosh_path(root: Path, trial: TrialPlan, camera: int) -> Path:

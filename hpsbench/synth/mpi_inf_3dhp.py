@@ -1,7 +1,7 @@
 """A synthetic MPI-INF-3DHP in its raw layout: `S*/Seq*` (14 cameras, 28 joints) and `mpi_inf_3dhp_test_set/TS*`.
 
 Training: `annot.mat` (MATLAB 5, cells of 14 cameras), `camera.calibration`, images of the eight cameras that everybody
-uses, in SPIN's layout for Seq1 and in VIBE's for Seq2. Test: `annot_data.mat` (HDF5 with MATLAB's userblock) and images.
+uses, in SPIN's layout for Seq1 and in VIBE's for Seq2; or, in the layout `video`, the download's `imageSequence/*.avi`. Test: `annot_data.mat` (HDF5 with MATLAB's userblock) and images.
 Pictures are 2048 x 2048 (TS5, TS6: 1920 x 1080). Names are the real ones, so there are at most 16 and 6 sequences.
 
 On purpose: more rows in S1/Seq1 and TS6 than images; in `tiny`, all images of camera 0 only and one of each other camera; no images of cameras 3 and 9 to 13; TS1 has a joint one pixel left of the image (row 5) and one on its lower border
@@ -11,11 +11,16 @@ On purpose: more rows in S1/Seq1 and TS6 than images; in `tiny`, all images of c
 import functools
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hpsbench.synth.matlab_files import matlab_5, matlab_73
-from hpsbench.synth.output import Progress, write_items, write_jpeg, write_whole
+from hpsbench.synth.output import Progress, encode_video, write_items, write_jpeg, write_whole
+
+if TYPE_CHECKING:
+    from hpsbench.synth.mpi_inf_3dhp_content import Recording
 
 DATASET = "mpi-inf-3dhp"
+LAYOUTS = ("frames", "video")
 CAMERAS = 14
 USED_CAMERAS = (0, 1, 2, 4, 5, 6, 7, 8)
 _WHOLE_IN_TINY = (0,)
@@ -114,7 +119,12 @@ def images_of(sequence: SequencePlan, camera: int, size: str) -> int:
 
 
 def write(
-    root: Path, size: str = "tiny", seed: int = 0, workers: int = 1, progress: Progress | None = None
+    root: Path,
+    size: str = "tiny",
+    seed: int = 0,
+    workers: int = 1,
+    progress: Progress | None = None,
+    layout: str = LAYOUTS[0],
 ) -> list[SequencePlan]:
     """Write the dataset; sequences whose annotation file is there already are kept.
 
@@ -124,31 +134,32 @@ def write(
         seed: of all people, motions and cameras.
         workers: processes that render. The bytes don't depend on it.
         progress: called with frames done, frames in all, and the sequence just finished.
+        layout: one of `LAYOUTS`: training images extracted, or in videos as they are downloaded.
 
     Returns:
         The sequences' plans; `mpi_inf_3dhp_content.track_truth` has the ground truth.
     """
     plans = sequence_plans(size)
-    job = functools.partial(write_sequence, root, size=size, seed=seed)
+    job = functools.partial(write_sequence, root, size=size, seed=seed, layout=layout)
     write_items(
         plans, job, is_done=lambda p: (root / p.annotations).is_file(), workers=workers, progress=progress
     )
     return plans
 
 
-def write_sequence(root: Path, sequence: SequencePlan, *, size: str, seed: int) -> SequencePlan:
+def write_sequence(
+    root: Path, sequence: SequencePlan, *, size: str, seed: int, layout: str = LAYOUTS[0]
+) -> SequencePlan:
     """Render and write one sequence: images that are there are kept, the annotation file is written last."""
     from hpsbench.synth.mpi_inf_3dhp_content import calibration_text, make_sequence
-    from hpsbench.synth.studio import plain_picture
 
-    recording, picture = make_sequence(sequence, size, seed), None
-    for number, camera in enumerate(recording.cameras):
-        for index in range(images_of(sequence, number, size)):
-            path = root / sequence.image_folder(number) / sequence.image_name(index)
-            if not path.is_file():
-                people, motions = [recording.person], [recording.motion]
-                picture = plain_picture(camera, people, motions, index, out=picture)
-                write_jpeg(path, picture)
+    recording = make_sequence(sequence, size, seed)
+    for number in range(len(recording.cameras)):
+        images = images_of(sequence, number, size)
+        if images and layout == "video" and sequence.split == "train":
+            _write_video(root, recording, number, images)
+        else:
+            _write_images(root, recording, number, images)
     if sequence.split == "train":
         text = calibration_text(recording.cameras, "\r\n" if sequence.index % 2 else "\n")
         write_whole(root / sequence.folder / "camera.calibration", text.encode())
@@ -157,3 +168,30 @@ def write_sequence(root: Path, sequence: SequencePlan, *, size: str, seed: int) 
         data = matlab_73(recording.annotations)
     write_whole(root / sequence.annotations, data)
     return sequence
+
+
+def _write_images(root: Path, recording: "Recording", number: int, images: int) -> None:
+    from hpsbench.synth.studio import plain_picture
+
+    plan, picture = recording.plan, None
+    for index in range(images):
+        path = root / plan.image_folder(number) / plan.image_name(index)
+        if not path.is_file():
+            picture = plain_picture(
+                recording.cameras[number], [recording.person], [recording.motion], index, out=picture
+            )
+            write_jpeg(path, picture)
+
+
+def _write_video(root: Path, recording: "Recording", number: int, images: int) -> None:
+    from hpsbench.synth.studio import plain_picture
+
+    path = root / recording.plan.folder / "imageSequence" / f"video_{number}.avi"
+    if path.is_file():
+        return
+    camera = recording.cameras[number]
+    pictures = (
+        plain_picture(camera, [recording.person], [recording.motion], index) for index in range(images)
+    )
+    rate = round(recording.plan.fps)
+    write_whole(path, encode_video(pictures, (camera.width, camera.height), rate, "avi"))

@@ -1,6 +1,6 @@
 """Write a synthetic dataset item by item: whole files only, resumable, by one process or several."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
@@ -49,6 +49,26 @@ def encode(picture: Array) -> bytes:
         np.ascontiguousarray(picture), quality=JPEG_QUALITY, colorspace="RGB"
     )
     return data
+
+
+def encode_video(pictures: Iterable[Array], size: tuple[int, int], fps: int, container: str) -> bytes:
+    """Pictures (H, W, 3) uint8 RGB as a video, MPEG-4 in `mp4` or `avi`; the same pictures give the same bytes."""
+    import io
+
+    import av
+    import cv2
+
+    file = io.BytesIO()
+    with av.open(file, "w", format=container) as video:
+        stream = video.add_stream("mpeg4", rate=fps)
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        stream.codec_context.thread_count = 1
+        stream.bit_rate = 4_000_000
+        for picture in pictures:
+            planes = cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420)
+            video.mux(stream.encode(av.VideoFrame.from_ndarray(planes, format="yuv420p")))
+        video.mux(stream.encode())
+    return file.getvalue()
 
 
 def write_items(

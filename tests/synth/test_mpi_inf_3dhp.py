@@ -9,13 +9,14 @@ import pytest
 import scipy.io
 import simplejpeg
 
+from hpsbench.features.frames import Frames
 from hpsbench.pipeline.prepare import prepare
 from hpsbench.pipeline.verify import verify
 from hpsbench.store.reader import ClipStore, open_store
 from hpsbench.synth import mpi_inf_3dhp
 from hpsbench.synth.mpi_inf_3dhp import sequence_plans, write_sequence
 from hpsbench.synth.mpi_inf_3dhp_content import POINTS, TEST_ROWS, TrackTruth, make_sequence, track_truth
-from hpsbench.synth.world import synthesize_raw
+from hpsbench.synth.world import mark, synthesize_raw
 
 KEY = "mpi-inf-3dhp"
 
@@ -147,3 +148,26 @@ def test_sizes_are_as_promised(size: str, counts: tuple[int, int]) -> None:
     low, high = {"tiny": (24, 40), "small": (120, 120), "full": (300, 900)}[size]
     assert all(low <= plan.frames <= high for plan in plans)
     assert len({plan.folder for plan in plans}) == len(plans)
+
+
+@pytest.mark.full
+def test_videos_hold_the_same_pictures(root: Path, store: ClipStore, tmp_path: Path) -> None:
+    raw = tmp_path / "raw" / KEY
+    mark(raw, KEY, "tiny", 0, layout="video")
+    write_sequence(raw, sequence_plans("tiny")[1], size="tiny", seed=0, layout="video")
+    assert not list(raw.rglob("*.jpg"))
+    prepare(KEY, tmp_path)
+    report = verify(KEY, tmp_path)
+    assert report.ok, report.problems
+    videos = open_store(tmp_path / "stores" / f"{KEY}.zarr")
+    rows = {item.track: item.rows for item in store.tracks("train")}
+    for item in videos.tracks():
+        for name in ("frame_id", "joints3d", "keypoints2d", "has_image"):
+            np.testing.assert_array_equal(
+                videos.frames[name][item.rows], store.frames[name][rows[item.track]]
+            )
+    first = next(item.rows for item in videos.tracks() if item.track.endswith("video_0_0"))
+    ours, theirs = Frames(videos, raw, "tcmr"), Frames(store, root / "raw" / KEY, "tcmr")
+    for row in (0, 5, 20):
+        extracted = theirs.image(int(rows["S1_Seq2_video_0_0"][row])).astype(float)
+        assert np.abs(ours.image(int(first[row])).astype(float) - extracted).mean() < 4
