@@ -108,6 +108,34 @@ class Feeds:
             return self._chosen
         return self._other.chosen
 
+    @property
+    def condition(self) -> str | None:
+        """Name of the corruption behind what the system reads; None for clean data."""
+        if self.chosen is not None:
+            return self.chosen.condition
+        found = self._read_attrs.get("condition")
+        return None if found is None else str(found)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Seeds behind what the system reads."""
+        if self.chosen is not None:
+            return self.chosen.seeds
+        return tuple(int(seed) for seed in self._read_attrs.get("seeds", ()))
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Remarks that what the system reads calls for."""
+        if self.chosen is not None:
+            return self.chosen.flags
+        return tuple(str(flag) for flag in self._read_attrs.get("flags", ()))
+
+    @property
+    def _read_attrs(self) -> Mapping[str, Any]:
+        """Attributes of the predictions that are read from a file; empty where there is none."""
+        source = self._source if self._inputs.predictions is not None else None
+        return source.attrs if isinstance(source, Predictions) else {}
+
     def clip_input(self, rows: StoreRows, places: IntArray) -> ClipInput:
         """The input for one stretch.
 

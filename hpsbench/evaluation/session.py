@@ -159,7 +159,7 @@ class Session:
 
     def _flags(self) -> set[str]:
         """Remarks that the setting itself calls for."""
-        flags = set(self.chosen.flags) if self.chosen is not None else set()
+        flags = set(self.feeds.flags)
         return flags | ({"no-flip-test"} if self.rule.flip_test else set())
 
     def _options(self) -> dict[str, Any] | None:
@@ -171,8 +171,8 @@ class Session:
         return {
             "system": self.system.name,
             "windowing": windowing(self.system, self.rule.windows),
-            "condition": None if self.chosen is None else self.chosen.condition,
-            "seeds": () if self.chosen is None else self.chosen.seeds,
+            "condition": self.feeds.condition,
+            "seeds": self.feeds.seeds,
         }
 
 

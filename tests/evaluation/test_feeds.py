@@ -1,6 +1,7 @@
 """What systems are given besides features: another system's predictions, corrupted crops, flow features."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -143,3 +144,12 @@ def test_flow_features_of_another_kind_are_refused(with_flow: ClipStore) -> None
 def test_an_unknown_joint_set_is_named(made: ClipStore) -> None:
     with pytest.raises(UnknownName, match="joint set 'mano'"):
         evaluate(Watcher(keypoints2d="mano"), "tcmr", made)
+
+
+def test_predictions_bring_their_condition_and_flags(made: ClipStore, kalman: LstmKalman) -> None:
+    found = predict(load_system("embedded-spin"), made, "tcmr")
+    attrs = {**found.attrs, "condition": "center-0.33x1-s0", "seeds": [4], "flags": ["extractor-mismatch"]}
+    result = evaluate(kalman, "tcmr", made, predictions=replace(found, attrs=attrs))
+    assert result.condition == "center-0.33x1-s0"
+    assert tuple(result.seeds) == (4,)
+    assert "extractor-mismatch" in result.flags
