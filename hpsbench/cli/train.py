@@ -1,12 +1,30 @@
 """`hpsbench train`: train a system from a recipe."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from hpsbench.cli.console import emit_json, note, progress, table
-from hpsbench.cli.options import HERE, AsJson, Device, DryRun, Recipes, Root, Seed
+from hpsbench.cli.options import HERE, AsJson, Device, DryRun, Limit, Recipes, Root, Seed
+
+Seeds = Annotated[
+    int, typer.Option("--seeds", min=1, help="Train with so many seeds, and show mean, spread and interval.")
+]
+Devices = Annotated[
+    int, typer.Option("--devices", min=1, help="Processes that share each batch, one a device.")
+]
+Nodes = Annotated[int, typer.Option("--nodes", min=1, help="Machines; start more than one with torchrun.")]
+Precision = Annotated[
+    str,
+    typer.Option("--precision", help="fp32, the reference, or bf16: the network alone in half precision."),
+]
+Compile = Annotated[bool, typer.Option("--compile", help="Let torch.compile make the network's code.")]
+OnlyPrepared = Annotated[
+    bool,
+    typer.Option("--only-prepared", help="Leave out data that is not prepared; the checkpoint says which."),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -22,35 +40,52 @@ def train_command(
     ] = None,
     features: Annotated[str | None, typer.Option("--features", help="Feature set to train on.")] = None,
     seed: Seed = 0,
+    seeds: Seeds = 1,
     device: Device = "auto",
+    devices: Devices = 1,
+    nodes: Nodes = 1,
+    precision: Precision = "fp32",
+    compile: Compile = False,
+    only_prepared: OnlyPrepared = False,
+    limit: Limit = None,
     recipes: Recipes = None,
     dry_run: DryRun = False,
     json: AsJson = False,
 ) -> None:
-    """Train the system of a RECIPE on a prepared store. Resumes its own unfinished run."""
-    if recipe == "encoder":
-        _train_encoder(root, tuple(sets or ()), dry_run, json)
+    """Train the system of a RECIPE on prepared stores. Resumes its own unfinished run."""
+    special = {"encoder": _train_encoder, "flow-encoder": _train_flow_encoder}
+    if recipe in special:
+        special[recipe](root, tuple(sets or ()), dry_run, json)
         return
-    if recipe == "flow-encoder":
-        _train_flow_encoder(root, tuple(sets or ()), dry_run, json)
-        return
+    from hpsbench.training.kit import hardware_of
     from hpsbench.training.loop import plan_training, train
 
-    plan = plan_training(recipe, root, sets=tuple(sets or ()), features=features, seed=seed, recipes=recipes)
+    what: dict[str, Any] = {
+        "sets": tuple(sets or ()),
+        "features": features,
+        "recipes": recipes,
+        "limit": limit,
+        "only_prepared": only_prepared,
+    }
+    hardware = hardware_of(device, devices, nodes, precision, compile)
+    plan = plan_training(recipe, root, seed=seed, **what)
     if dry_run:
         _show_plan(plan, json)
         return
-    with progress(f"train {recipe}", "steps") as bar:
-        run = train(
-            recipe,
-            root,
-            sets=tuple(sets or ()),
-            features=features,
-            seed=seed,
-            device=device,
-            recipes=recipes,
-            progress=bar,
-        )
+    if plan["left_out"]:
+        note(f"not prepared, left out: {', '.join(plan['left_out'])}")
+
+    def one(seed: int) -> Any:
+        with progress(f"train {recipe}" + (f" (seed {seed})" if seeds > 1 else ""), "steps") as bar:
+            return train(recipe, root, seed=seed, hardware=hardware, progress=bar, **what)
+
+    if seeds > 1:
+        _several(one, seed, seeds, str(plan["recipe"]["validation"]["metric"]), json)
+        return
+    _show(one(seed), json)
+
+
+def _show(run: Any, json: bool) -> None:
     if json:
         emit_json(
             {"run": run.folder, "checkpoint": run.checkpoint, "steps": run.steps, "history": run.history}
@@ -64,15 +99,58 @@ def train_command(
         rows,
         right=("epoch", "step", *metrics),
     )
+    if run.history:
+        idle = sorted(name for name, took in run.history[-1]["took_part"].items() if not took)
+        if idle:
+            note(f"without data in this run, as its card says: {', '.join(idle)}")
     note(f"best checkpoint: {run.checkpoint}")
+
+
+def _several(one: Callable[[int], Any], seed: int, count: int, metric: str, json: bool) -> None:
+    from hpsbench.training.seeds import train_seeds
+
+    found = train_seeds(one, seed, count, metric)
+    if json:
+        emit_json(found.to_json())
+        return
+    rows = [
+        [m.metric, f"{m.mean:.1f}", f"{m.std:.1f}", f"{m.interval[0]:.1f} to {m.interval[1]:.1f}"]
+        for m in found.metrics
+    ]
+    table(
+        f"validation at each run's best epoch, {count} seeds, mm (accelerations: mm/frame^2)",
+        ("metric", "mean", "spread", "95 % of the mean"),
+        rows,
+        right=("mean", "spread", "95 % of the mean"),
+    )
+    for run in found.runs:
+        note(f"best checkpoint: {run.checkpoint}")
 
 
 def _show_plan(plan: dict[str, Any], json: bool) -> None:
     if json:
         emit_json({"dry_run": True, **plan})
         return
-    for key, value in plan.items():
-        note(f"{key}: {value}")
+    recipe = plan.get("recipe")
+    if not isinstance(recipe, dict):
+        for key, value in plan.items():
+            note(f"{key}: {value}")
+        return
+    note(f"{recipe['name']}: {recipe['title']}")
+    note(f"source: {recipe['source']}")
+    for reading in recipe["readings"]:
+        note(f"reading: {reading}")
+    for source in plan["sources"]:
+        note(
+            f"data: {source['dataset']} {source['split']}, group {source['group']}, features {source['features']}"
+        )
+    if plan["left_out"]:
+        note(f"not prepared, left out: {', '.join(plan['left_out'])}")
+    losses = ", ".join(f"{name} {weight:g}" for name, weight in recipe["losses"].items() if weight)
+    note(f"losses: {losses}")
+    batch = ", ".join(f"{count} {group}" for group, count in plan["batch"].items())
+    note(f"{plan['windows']:,} windows; {plan['steps']:,} steps of {batch}")
+    note(f"folder: {plan['folder']}{' (resumes)' if plan['resumes'] else ''}")
 
 
 def _train_encoder(root: Path, sets: tuple[str, ...], dry_run: bool, json: bool) -> None:
@@ -103,6 +181,6 @@ def _train_flow_encoder(root: Path, sets: tuple[str, ...], dry_run: bool, json: 
         emit_json(card)
     else:
         note(
-            f"held out: joint motion {card['held_out_mm']:.2f} mm wrong, {card['no_motion_mm']:.2f} mm if nothing moved"
+            f"held out: joint motion {card['held_out_px']:.2f} px wrong (of a 224 crop), {card['no_motion_px']:.2f} px if nothing moved"
         )
         note(f"weights and card: {card['checkpoint']}")

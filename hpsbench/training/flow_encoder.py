@@ -1,6 +1,6 @@
 """Train the embedded encoder's flow twin: the same network on optical flow, for DTS-VIBE's second stream on synthetic data.
 
-From the flow between two frames of one person the network tells how the joints moved, relative to their middle.
+From the flow between two crops of one person the network tells how each joint moved in the crop.
 """
 
 import json
@@ -20,9 +20,9 @@ from hpsbench import __version__
 from hpsbench.errors import FeatureMismatch, MissingData, UsageError
 from hpsbench.features.backbones import file_sha256
 from hpsbench.features.embedded import DIM, SIZE, EmbeddedEncoder
-from hpsbench.features.flow import METHODS, TWIN, planes_of_pairs
+from hpsbench.features.flow import METHODS, REFERENCE_SIDE, TWIN, planes_of_pairs
 from hpsbench.features.frames import Frames
-from hpsbench.geometry.units import M_TO_MM
+from hpsbench.geometry.cameras import project
 from hpsbench.recipes.access import find_raw
 from hpsbench.recipes.catalog import get_recipe
 from hpsbench.store.reader import ClipStore, open_store
@@ -30,6 +30,8 @@ from hpsbench.training.config import parse_set, training_document
 from hpsbench.types import FloatArray, IntArray
 
 NAME = "flow-encoder"
+UNIT = 0.05
+"""Of the motions that the network tells, in halves of the crop's side: about the mean motion of a joint."""
 Progress = Callable[[int, int, str], None]
 
 
@@ -102,7 +104,7 @@ def get_flow_recipe(sets: tuple[str, ...] = (), extra: Path | None = None) -> Fl
 
 @dataclass(frozen=True)
 class _Pairs:
-    """Flow planes (n, 3, 112, 112) float16, and how each joint moved (n, J, 3), metres."""
+    """Flow planes (n, 3, 112, 112) float16, and how each joint moved (n, J, 2), in halves of the crop's side."""
 
     planes: Tensor
     motion: Tensor
@@ -117,14 +119,14 @@ class Trainee(nn.Module):
     def __init__(self, joints: int) -> None:
         super().__init__()
         self.encoder = EmbeddedEncoder()
-        self.head = nn.Linear(DIM, 3 * joints)
+        self.head = nn.Linear(DIM, 2 * joints)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
     def forward(self, planes: Tensor) -> Tensor:
-        """Flow planes (B, 3, 112, 112) -> motion (B, J, 3), decimetres."""
+        """Flow planes (B, 3, 112, 112) -> motion (B, J, 2), in units of `UNIT` halves of the crop's side."""
         motion: Tensor = self.head(self.encoder(planes))
-        return motion.reshape(len(planes), -1, 3)
+        return motion.reshape(len(planes), -1, 2)
 
 
 def train_flow_encoder(
@@ -138,7 +140,7 @@ def train_flow_encoder(
         threads: of the CPU.
         progress: called as (steps done, steps, note).
 
-    Returns: the card, with the held-out error in mm and that of saying that nothing moves.
+    Returns: the card, with the held-out error in pixels of a 224 crop and that of saying that nothing moves.
 
     Raises:
         FeatureMismatch: the store is real data.
@@ -164,14 +166,14 @@ def train_flow_encoder(
     waiting = path.with_name(f"{path.name}.part")
     save_file({name: value.contiguous() for name, value in encoder.items()}, waiting)
     waiting.replace(path)
-    best = min(history, key=lambda line: float(line["held_out_mm"]))
+    best = min(history, key=lambda line: float(line["held_out_px"]))
     card = {
         "title": recipe.title,
         "synthetic": True,
         "recipe": recipe.model_dump(exclude={"title", "readings"}),
         "pairs": {"train": len(train), "held_out": len(held_out)},
-        "held_out_mm": best["held_out_mm"],
-        "no_motion_mm": _mean_mm(held_out.motion),
+        "held_out_px": best["held_out_px"],
+        "no_motion_px": _mean_px(held_out.motion),
         "history": history,
         "store": {key: store.attrs[key] for key in ("dataset", "raw_manifest_sha256")},
         "sha256": file_sha256(path),
@@ -192,16 +194,24 @@ def _read(store: ClipStore, raw: Path, recipe: FlowRecipe, split: str, most: int
             f"{store.location}: split {split!r} has no two frames of one clip in the view {recipe.data.view!r}"
         )
     chosen: IntArray = np.asarray(pairs)[np.linspace(0, len(pairs) - 1, min(most, len(pairs))).astype(int)]
-    joints: FloatArray = np.asarray(store.frames["joints3d"][np.unique(chosen)], np.float64)
-    places = np.searchsorted(np.unique(chosen), chosen)
-    centred = joints - joints.mean(axis=1, keepdims=True)
-    motion = centred[places[:, 0]] - centred[places[:, 1]]
+    now, before = (_in_crop(store, recipe.data.view, frames.crop_scale, side) for side in chosen.T)
+    motion = now - before
     usable = np.isfinite(motion).all(axis=(1, 2))
     planes = [
         planes_of_pairs(frames.pair(int(row), SIZE)[None], recipe.data.method)[0].astype(np.float16)
         for row in chosen[usable, 0]
     ]
     return _Pairs(torch.from_numpy(np.stack(planes)), torch.from_numpy(motion[usable]).float())
+
+
+def _in_crop(store: ClipStore, view: str, scale: float, rows: IntArray) -> FloatArray:
+    """(n, J, 2) where the joints of rows lie in their crops, in halves of the crop's side."""
+    order = np.unique(rows)
+    joints = np.asarray(store.frames["joints3d"][order], np.float64)
+    pixels = np.asarray(project(joints, np.asarray(store.frames["intrinsics"][order], np.float64)))
+    box = np.asarray(store.views[view].bbox_cxcywh[order])[:, None]
+    places: FloatArray = (pixels - box[..., :2]) / (scale * box[..., 2:3] / 2)
+    return places[np.searchsorted(order, rows)]
 
 
 def _fit(
@@ -225,7 +235,7 @@ def _fit(
         model.train()
         for step, places in enumerate(_batches(len(train), schedule.batch, [schedule.seed, epoch])):
             said = model(train.planes[places].float())
-            loss = _distance(said, 10 * train.motion[places])
+            loss = _distance(said, train.motion[places] / UNIT)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
@@ -234,11 +244,11 @@ def _fit(
                 progress(epoch * per_epoch + step + 1, total, f"loss {loss.item():.3f}")
         line = {
             "epoch": epoch,
-            "held_out_mm": _held_out(model, held_out),
+            "held_out_px": _held_out(model, held_out),
             "seconds": time.monotonic() - begun,
         }
         history.append({key: round(value, 3) for key, value in line.items()})
-        if history[-1]["held_out_mm"] == min(entry["held_out_mm"] for entry in history):
+        if history[-1]["held_out_px"] == min(entry["held_out_px"] for entry in history):
             best = {name: value.detach().clone() for name, value in model.encoder.state_dict().items()}
     return best, history
 
@@ -255,11 +265,11 @@ def _distance(a: Tensor, b: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _held_out(model: Trainee, pairs: _Pairs) -> float:
-    """Mean error of a joint's motion, mm."""
+    """Mean error of a joint's motion, pixels of a 224 crop."""
     model.eval()
-    said = torch.cat([model(part.float()) for part in torch.split(pairs.planes, 64)]) / 10
-    return _mean_mm(said - pairs.motion)
+    said = torch.cat([model(part.float()) for part in torch.split(pairs.planes, 64)]) * UNIT
+    return _mean_px(said - pairs.motion)
 
 
-def _mean_mm(motion: Tensor) -> float:
-    return float(torch.linalg.vector_norm(motion, dim=-1).mean()) * M_TO_MM
+def _mean_px(motion: Tensor) -> float:
+    return float(torch.linalg.vector_norm(motion, dim=-1).mean()) * REFERENCE_SIDE / 2

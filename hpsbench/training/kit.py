@@ -1,6 +1,7 @@
 """What a run is made of: the machine, the network on it, the windows, captured motions, the motion prior."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -38,6 +39,26 @@ class Hardware:
     nodes: int = 1
     precision: str = "32-true"
     compile: bool = False
+
+
+PRECISIONS: Mapping[str, str] = {"fp32": "32-true", "bf16": "bf16-mixed"}
+
+
+def hardware_of(device: str, devices: int, nodes: int, precision: str, compile: bool) -> Hardware:
+    """Hardware as it is named on the command line.
+
+    Raises:
+        UsageError: an unknown precision, or one numbered device for several processes.
+    """
+    if precision not in PRECISIONS:
+        raise UsageError(f"--precision {precision!r} is not one of {', '.join(PRECISIONS)}")
+    if devices * nodes > 1 and ":" in device:
+        raise UsageError(
+            f"--device {device} names one device, and --devices {devices} wants several; use --device cuda"
+        )
+    return Hardware(
+        device=device, devices=devices, nodes=nodes, precision=PRECISIONS[precision], compile=compile
+    )
 
 
 def make_system(job: Job, device: torch.device) -> FeatureSystem:

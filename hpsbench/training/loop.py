@@ -323,22 +323,26 @@ class Run:
         return ahead(zip(windows, self.motions.epoch(batch=count, **common), strict=True))
 
     def _step(self, batch: Batch, real: Motion | None) -> dict[str, float]:
-        """One optimiser step of both sides. All passes through the discriminator run before either side moves."""
+        """One optimiser step of both sides. All passes through the discriminator run before either side moves.
+
+        A step in parts weighs each by its windows: exact for terms in which every window takes part.
+        """
         parts: dict[str, float] = {}
-        pieces = self.recipe.schedule.accumulate
+        pieces, windows = self.recipe.schedule.accumulate, len(batch.features)
         for number in range(pieces):
             own = slice(number, None, pieces)
             piece = (batch if pieces == 1 else batch.part(own)).to(self.fabric.device)
+            share = len(piece.features) / windows
             generator, opponent = self._losses(piece, real, own)
             total = torch.stack(list(generator.values())).sum()
             against = torch.stack(list(opponent.values())).sum() if opponent else None
-            measured = summed({k: float(v.detach()) / pieces for k, v in (generator | opponent).items()})
+            measured = summed({k: float(v.detach()) * share for k, v in (generator | opponent).items()})
             if not all(map(math.isfinite, measured.values())):
                 self._stop(batch, measured)
             parts = {name: parts.get(name, 0.0) + value for name, value in measured.items()}
-            (total / pieces).backward()  # type: ignore[no-untyped-call]
+            (total * share).backward()  # type: ignore[no-untyped-call]
             if against is not None:
-                (against / pieces).backward()  # type: ignore[no-untyped-call]
+                (against * share).backward()  # type: ignore[no-untyped-call]
         sum_gradients([self.system] + ([self.opponent.network] if self.opponent else []))
         if self.recipe.optimiser.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.system.parameters(), self.recipe.optimiser.clip_norm)
