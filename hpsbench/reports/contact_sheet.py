@@ -1,7 +1,6 @@
 """A picture of what systems see and say: crops, corrupted crops, the annotated body and each system's body on them."""
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 
 from hpsbench.bodies.smpl import Bodies, load_bodies
 from hpsbench.corruption._catalog import get_corruption
+from hpsbench.features.corrupted import corrupted_crop
 from hpsbench.features.frames import Frames
 from hpsbench.geometry.cameras import project, project_crop, weak_perspective_to_translation
 from hpsbench.pipeline.extract import raw_folder
@@ -103,12 +103,11 @@ class _Sheet:
 
     def crop(self, row: int, *, corrupted: bool = False) -> Image:
         """The crop that an extractor sees, at `SIDE` pixels."""
-        change = None
-        if corrupted:
-            what = np.array([self.record["hits"][name][self.place[row]] for name in self.corruption.columns])
-            change = partial(self.corruption.apply, what=what, fill=self.record["fill"])
-        crop: Image = self.frames.crop(row, SIDE, change)
-        return crop
+        if not corrupted:
+            crop: Image = self.frames.crop(row, SIDE)
+            return crop
+        what = np.array([self.record["hits"][name][self.place[row]] for name in self.corruption.columns])
+        return corrupted_crop(self.frames, self.corruption, row, what, SIDE, self.record["fill"])
 
     def target(self, row: int, image: Image) -> Image:
         """The annotated body (neutral, the dataset's betas) where the dataset's joints are."""

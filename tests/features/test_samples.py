@@ -1,4 +1,4 @@
-"""Real Human3.6M and MPI-INF-3DHP frames through cropping, extraction and the centre corruption."""
+"""Real Human3.6M and MPI-INF-3DHP frames through cropping, extraction and every corruption of one frame."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from hpsbench.corruption._catalog import get_corruption
+from hpsbench.corruption._catalog import get_corruption, list_corruptions
+from hpsbench.corruption._corruption import Scene, moved_box
 from hpsbench.corruption._plan import keypoint_boxes
 from hpsbench.features.backbones import get_extractor
 from hpsbench.features.batches import compute_features
@@ -50,10 +51,20 @@ def frames() -> list[Frame]:
     return found
 
 
-def corrupted(frame: Frame) -> np.ndarray:
-    corruption = get_corruption("center")
-    boxes = keypoint_boxes(frame.keypoints[None], frame.box[None])
-    return corruption.apply(frame.image, corruption.plan(boxes, np.random.default_rng(0))[0])
+def corrupted(frame: Frame, name: str = "center", severity: int = 3) -> np.ndarray:
+    """The crop's frame as an image corruption leaves it."""
+    return get_corruption(name).apply(frame.image, planned(frame, name, severity))
+
+
+def planned(frame: Frame, name: str, severity: int) -> np.ndarray:
+    points = np.where(frame.keypoints[:, 2:] > 0.3, frame.keypoints[:, :2], np.nan)
+    scene = Scene(
+        rows=np.zeros(1, np.int64), tight=keypoint_boxes(frame.keypoints[None], frame.box[None]), boxes=frame.box[None],
+        crop_scale=CROP_SCALE, keypoints=points[None], size=(frame.image.shape[1], frame.image.shape[0]),
+        others=np.full((1, 4), np.nan),
+    )  # fmt: skip
+    hit = np.zeros(1, np.int64)
+    return np.asarray(get_corruption(name).plan(scene, hit, severity, np.random.default_rng(0))[0])
 
 
 def test_the_person_fills_the_crop(frames: list[Frame], tmp_path: Path) -> None:
@@ -81,6 +92,26 @@ def test_the_square_hides_the_middle_of_the_person(frames: list[Frame]) -> None:
         columns, rows = points.round().astype(int).T
         hidden.append((changed[rows, columns] == 0).all(axis=1).mean())
     assert 0.2 < np.mean(hidden) < 0.8  # some of the joints, not all
+
+
+@pytest.mark.parametrize("name", [n for n in list_corruptions() if get_corruption(n).kind == "image"])
+def test_every_image_corruption_reaches_the_person(name: str, frames: list[Frame]) -> None:
+    for frame in frames:
+        clean = crop(frame.image, frame.box, CROP_SCALE, 224).astype(float)
+        weak, strong = (
+            crop(corrupted(frame, name, severity), frame.box, CROP_SCALE, 224) for severity in (1, 5)
+        )
+        changes = [np.abs(changed - clean).mean() for changed in (weak, strong)]
+        assert changes[0] > 0.2, frame.name
+        assert changes[1] > (1.0 if get_corruption(name).graded else 0.8) * changes[0], frame.name
+
+
+@pytest.mark.parametrize("name", ["wrong-person", "box-jitter"])
+def test_every_box_corruption_shows_something_else(name: str, frames: list[Frame]) -> None:
+    for frame in frames:
+        box = moved_box(planned(frame, name, 3))
+        moved = crop(frame.image, box, CROP_SCALE, 224).astype(float)
+        assert np.abs(moved - crop(frame.image, frame.box, CROP_SCALE, 224)).mean() > 2, frame.name
 
 
 @pytest.mark.parametrize("name", ["spin", "embedded"])
