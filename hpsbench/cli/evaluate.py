@@ -1,5 +1,7 @@
 """`hpsbench evaluate`: predict and score under a protocol."""
 
+import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -53,6 +55,12 @@ def evaluate_command(
     flow: Flow = None,
     predictions: Predictions = None,
     out_folder: Out = None,
+    save_predictions: Annotated[
+        bool,
+        typer.Option(
+            "--save-predictions", help="Keep predictions.zarr beside the result; reports show them."
+        ),
+    ] = False,
     device: Device = "auto",
     limit: Limit = None,
     trust_code: TrustCode = False,
@@ -64,7 +72,6 @@ def evaluate_command(
     """Run a MODEL over a prepared dataset and score it under a PROTOCOL."""
     from hpsbench.evaluation.feeds import load_source
     from hpsbench.evaluation.plan import plan_evaluation
-    from hpsbench.evaluation.run import evaluate
     from hpsbench.features.backbones import choose_device
     from hpsbench.models._catalog import load_system
     from hpsbench.protocols.catalog import get_protocol
@@ -73,6 +80,8 @@ def evaluate_command(
     chosen = None if protocol == "all" else get_protocol(protocol, recipes)
     if reference is not None and chosen is not None:
         raise UsageError("--reference compares protocols: it goes with --protocol all")
+    if save_predictions and chosen is None:
+        raise UsageError("--save-predictions keeps those of one evaluation: name one protocol")
     if dry_run and chosen is None:
         raise UsageError("--dry-run plans one evaluation: name one protocol")
     store = open_store(root / "stores" / f"{dataset}.zarr")
@@ -81,26 +90,15 @@ def evaluate_command(
     if predictions is not None:
         reads["predictions"] = load_source(predictions, root=root, trust_code=trust_code)
     about = {"command": " ".join(["hpsbench", *sys.argv[1:]]), "model": model}
+    options = {"root": root, "dataset": setting, "limit": limit, "about": about, **reads}
     if chosen is None:
-        options = {
-            "root": root,
-            "dataset": setting,
-            "device": device,
-            "limit": limit,
-            "about": about,
-            **reads,
-        }
-        _under_all(system, store, reference, recipes, out_folder, json, options)
+        _under_all(system, store, reference, recipes, out_folder, json, {**options, "device": device})
         return
     if dry_run:
         plan = plan_evaluation(system, chosen, store, dataset=setting, root=root, limit=limit, **reads)
         show_plan(plan, json)
         return
-    with progress("evaluate", "frames") as bar:
-        result = evaluate(
-            system, chosen, store, root=root, dataset=setting, limit=limit, on_track=bar, about=about, **reads
-        )
-    folder = result.save(out_folder or root / "runs" / run_name(result))
+    folder, result = _under_one(system, chosen, store, out_folder, save_predictions, options)
     if json:
         emit_json({"folder": folder, **result.to_json()})
     else:
@@ -121,6 +119,32 @@ def _under_all(
 
     found = score_under_all(system, store, reference, None, recipes=recipes, **options)
     show_matrix(found, save_all(found, options["root"], out_folder), json)
+
+
+def _under_one(
+    system: Any, protocol: Any, store: Any, out_folder: Path | None, keep: bool, options: dict[str, Any]
+) -> tuple[Path, Any]:
+    """Evaluate and save; the folder of a result has its name from the result, predictions are written before."""
+    from hpsbench.evaluation.run import evaluate
+
+    runs = options["root"] / "runs"
+    kept = runs / f".evaluating-{os.getpid()}" if keep else None
+    with progress("evaluate", "frames") as bar:
+        result = evaluate(system, protocol, store, save=kept, on_track=bar, **options)
+    folder = result.save(out_folder or runs / run_name(result))
+    if kept is not None:
+        _move_predictions(kept, folder)
+    return folder, result
+
+
+def _move_predictions(kept: Path, folder: Path) -> None:
+    """Move the predictions of an evaluation beside its result, instead of earlier ones, and drop the rest."""
+    from hpsbench.evaluation.run import PREDICTIONS
+
+    if (folder / PREDICTIONS).exists():
+        shutil.rmtree(folder / PREDICTIONS)
+    shutil.move(kept / PREDICTIONS, folder / PREDICTIONS)
+    shutil.rmtree(kept)
 
 
 def show_plan(plan: dict[str, Any], json: bool) -> None:

@@ -51,6 +51,8 @@ def interval_bars(runs: Sequence[Run], metric: str) -> tuple[list[Bar], list[tup
         if value.interval is not None:
             low, high = value.interval
             text += f", 95 % interval {number(low, value.unit)} to {number(high, value.unit)}"
+        elif value.why_no_interval:
+            text += f"; no interval: {value.why_no_interval}"
         bars.append(
             Bar(
                 series=place % SERIES,

@@ -182,7 +182,7 @@ def _group(
     if lacking:
         notes.append(
             f"Predictions were not kept for {', '.join(lacking)}, so their bodies are not shown "
-            "('hpsbench predict --out RUN/predictions.zarr' writes them)."
+            "('hpsbench evaluate --save-predictions' keeps them)."
         )
     notes += [f"{first.dataset}: {text}." for text in (scene.missing if scene else [])]
     if line is not None:
@@ -213,6 +213,7 @@ def _group(
         "percentiles": tables.percentiles_table(runs, lead),
         "has_timeline": line is not None,
         "timeline_left_out": line["left_out"] if line else 0,
+        "timeline_hits": any(hit for track in (line or {}).get("tracks", ()) for hit in track["corrupted"]),
         "skeletons": _skeletons(runs, lead),
         "joints": tables.joints_table(runs, lead),
         "sequences": tables.sequences_table(runs, lead),

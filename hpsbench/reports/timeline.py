@@ -32,7 +32,7 @@ class Budget:
     values: int = 300_000
     thumbs: int = 260
     worst: int = 6
-    coordinates: int = 3_200_000
+    coordinates: int = 4_500_000
 
     def smaller(self) -> "Budget":
         """Half of everything."""

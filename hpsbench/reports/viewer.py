@@ -107,7 +107,7 @@ def find_track(store: ClipStore, clip: str) -> tuple[str, IntArray]:
         if len(own):
             spans = zip(own["start"].tolist(), own["length"].tolist(), strict=True)
             return str(tracks[0]), np.concatenate([np.arange(a, a + n) for a, n in spans])
-    raise UnknownName(f"clip of {store.location}", clip, [*clips["track"], *clips["clip_id"]])
+    raise UnknownName(f"clip of {store.location}", clip, clips["track"])
 
 
 def make_view(
@@ -247,6 +247,9 @@ class LiveView:
         self.server, self.view = server, view
         server.scene.set_up_direction("+y")
         server.scene.add_grid("/floor", width=6.0, height=4.0, plane="xz", position=(0.0, -1.1, 0.0))
+        if hasattr(server, "initial_camera"):  # viser 0.2 has none and looks from its own place
+            server.initial_camera.position = (0.0, 0.4, 3.4)
+            server.initial_camera.look_at = (0.0, 0.0, 0.0)
         last = len(view.frame_id) - 1
         server.gui.add_markdown(f"**{view.track}**")
         self.frame = server.gui.add_slider("frame", min=0, max=max(last, 1), step=1, initial_value=0)

@@ -13,10 +13,9 @@ def sentences(runs: Sequence[Run], lead: str) -> list[str]:
     sequences = len(first.sequences)
     tracks = first.accounting.get("tracks", {}).get("used", 0)
     kind = "synthetic " if first.synthetic else ""
-    many = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
     said = [
-        f"{many} on {kind}{first.dataset} under the protocol {first.protocol}: {first.accounting.get('scored', 0):,} frames "
-        f"of {tracks} tracks in {sequences} sequences are scored."
+        f"{counted(len(runs), 'run')} on {kind}{first.dataset} under the protocol {first.protocol}: {first.accounting.get('scored', 0):,} frames "
+        f"of {counted(tracks, 'track')} in {counted(sequences, 'sequence')} are scored."
     ]
     valued = [run for run in runs if lead in run.result.summary]
     if valued:
@@ -40,6 +39,16 @@ def sentences(runs: Sequence[Run], lead: str) -> list[str]:
                 f"Corruption ({hit.condition.text}): from {clean.label} to {hit.label}, {' and '.join(moved)}."
             )
     return said
+
+
+def counted(count: int, what: str) -> str:
+    """A number and what it counts.
+
+    Example:
+        >>> counted(1, "track"), counted(11, "track")
+        ('1 track', '11 tracks')
+    """
+    return f"{count:,} {what}" + ("" if count == 1 else "s")
 
 
 def _pairs(runs: Sequence[Run]) -> list[tuple[Run, Run]]:

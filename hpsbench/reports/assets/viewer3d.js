@@ -111,7 +111,7 @@ class Viewer3D {
     if (this.canvas.width !== width || this.canvas.height !== height) { this.canvas.width = width; this.canvas.height = height; }
     const wanted = this.points.map((p, i) => (p && this.shown[i].checked ? i : -1)).filter((i) => i >= 0);
     const beside = this.mode.value === "beside", slots = beside ? Math.max(wanted.length, 1) : 1;
-    const unit = (Math.min((width / slots) * 0.62, height * 0.5) / this.reach) * 0.92 * this.zoom;
+    const unit = (Math.min((width / slots) * 0.85, height * 0.5) / this.reach) * 0.92 * this.zoom;
     const layer = this.faces ? { pixels: this.context.createImageData(width, height), depth: new Float32Array(width * height).fill(Infinity) } : null;
     if (!layer) this.context.clearRect(0, 0, width, height);
     wanted.forEach((i, place) => {
