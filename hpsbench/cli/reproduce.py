@@ -42,6 +42,12 @@ def reproduce_command(
             "--only-prepared", help="Leave out training sources that are not prepared; their cells say so."
         ),
     ] = False,
+    boards: Annotated[
+        Path | None,
+        typer.Option(
+            "--boards", help="Also put the table and an entry of each result under this leaderboards folder."
+        ),
+    ] = None,
     out_folder: Annotated[
         Path | None, typer.Option("--out", help="Folder for the table; default: R/runs/reproduce/<table>.")
     ] = None,
@@ -54,6 +60,7 @@ def reproduce_command(
     """Fill a published TABLE from runs on your stores, beside the paper's numbers, and judge its claims."""
     from hpsbench.tables.catalog import get_table
     from hpsbench.tables.plan import Options, plan_table
+    from hpsbench.tables.publish import publish
     from hpsbench.tables.render import FORMS
     from hpsbench.tables.run import reproduce, save
 
@@ -67,14 +74,16 @@ def reproduce_command(
         workers=workers,
         recipes=recipes,
         only_prepared=only_prepared,
+        command=" ".join(["hpsbench", *sys.argv[1:]]),
     )
     if plan or dry_run:
         _show_plan(plan_table(facts, root, options).to_json(), json)
         return
-    command = " ".join(["hpsbench", *sys.argv[1:]])
-    found = reproduce(facts, root, options=options, watch=_watch, command=command)
+    found = reproduce(facts, root, options=options, watch=_watch)
     folder = out_folder or root / "runs" / "reproduce" / facts.id.replace(":", "_")
-    paths = save(found, folder, FORMS)
+    paths = list(save(found, folder, FORMS))
+    if boards is not None:
+        paths += publish(found, boards, FORMS)
     if json:
         emit_json(found.to_json())
         return
@@ -138,14 +147,14 @@ def _duration(seconds: float) -> str:
 
 
 def _show(found: Any) -> None:
-    from hpsbench.tables.render import CLAIM_COLUMNS, claim_rows, headline, reasons, rows
+    from hpsbench.tables.render import CLAIM_COLUMNS, claim_rows, footnotes, headline, rows
 
     for line in headline(found):
         out().print(line, markup=False, highlight=False, style="bold" if line.startswith("SYNTHETIC") else "")
     head, body = rows(found)
     table(f"{found.table.paper}: {found.table.number}. {found.table.title}", head, body)
-    for text, number in reasons(found).items():
-        out().print(f"({number}) {text}", markup=False, highlight=False)
+    for line in footnotes(found):
+        out().print(line, markup=False, highlight=False)
     if found.claims:
         table("what the paper claims from it", CLAIM_COLUMNS, claim_rows(found))
 

@@ -20,11 +20,19 @@ _NOT_NUMBERS = ("methods.csv",)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flag:
-    """What is wrong with a printed number, and why it is said."""
+    """What is wrong with a printed number, and why it is said.
+
+    Attributes:
+        name: short.
+        match: columns of the rows that it is about; a list: any of these.
+        reason: in words.
+        compares: False where the number is not of the quantity that its column names.
+    """
 
     name: str
     match: Mapping[str, Any]
     reason: str
+    compares: bool = True
 
     def fits(self, row: Mapping[str, str]) -> bool:
         """Whether it is about a row."""
@@ -88,5 +96,7 @@ def read_flags(folder: Path) -> list[Flag]:
         if lacking or unknown:
             what = f"no {lacking[0]!r}" if lacking else f"unknown column {sorted(unknown)[0]!r}"
             raise BrokenFile(f"{path}: flag {number}: {what}")
-        flags.append(Flag(name=flag["name"], match=flag["match"], reason=flag["reason"]))
+        flags.append(
+            Flag(**{key: flag[key] for key in ("name", "match", "reason", "compares") if key in flag})
+        )
     return flags

@@ -5,7 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hpsbench.data_dir import data_dir
 from hpsbench.errors import UsageError
+from hpsbench.leaderboards.reported import Flag, read_flags
 from hpsbench.tables.catalog import read_numbers
 from hpsbench.tables.schema import Fill, Match, Table
 
@@ -51,6 +53,8 @@ class Cell:
         certainty: `sure`, `inferred` or `unsure`, of reading the paper.
         trained_with_3dpw: `yes`, `no`, `unknown` or `na`.
         control: whether it is a row of ours beside the paper's.
+        flags: what is known to be wrong with the printed number, `name: reason`.
+        comparable: False where the printed number is not of the quantity that its column names.
     """
 
     row: str
@@ -65,6 +69,8 @@ class Cell:
     certainty: str
     trained_with_3dpw: str
     control: bool = False
+    flags: tuple[str, ...] = ()
+    comparable: bool = True
 
     def get(self, key: str) -> Any:
         """A property or an entry of the condition by name; None where it has none."""
@@ -73,7 +79,8 @@ class Cell:
 
 def table_cells(table: Table) -> list[Cell]:
     """All cells of a table, in the order of its file; of a table proper those with a printed value."""
-    cells = [_cell(row) for row in read_numbers(table.source)]
+    flags = read_flags(data_dir("leaderboards"))
+    cells = [_cell(row, [flag for flag in flags if flag.fits(row)]) for row in read_numbers(table.source)]
     return [cell for cell in cells if cell.paper is not None or table.kind == "figure"]
 
 
@@ -157,7 +164,7 @@ def _fits(value: Any, wanted: Any) -> bool:
     return isinstance(wanted, (list, tuple)) and value in wanted
 
 
-def _cell(row: Mapping[str, str]) -> Cell:
+def _cell(row: Mapping[str, str], flags: Sequence[Flag]) -> Cell:
     return Cell(
         row=row["row_label"],
         method=row["method"],
@@ -170,4 +177,6 @@ def _cell(row: Mapping[str, str]) -> Cell:
         unit=UNITS[row["metric"]],
         certainty=row["certainty"],
         trained_with_3dpw=row["trained_with_3dpw"],
+        flags=tuple(f"{flag.name}: {flag.reason}" for flag in flags),
+        comparable=all(flag.compares for flag in flags),
     )

@@ -40,12 +40,16 @@ class Filled:
     flags: tuple[str, ...] = ()
     why_not: str | None = None
 
+    def difference(self, *, synthetic: bool | None) -> float | None:
+        """Measured - paper; None on synthetic data, and where the printed number is of another quantity."""
+        paper = self.cell.paper
+        if synthetic or self.measured is None or paper is None or not self.cell.comparable:
+            return None
+        return self.measured - paper
+
     def to_json(self, *, synthetic: bool | None) -> dict[str, Any]:
-        """The cell of `reproduce --json`; `difference` (measured - paper) on real stores only."""
-        cell, comparable = (
-            self.cell,
-            self.measured is not None and self.cell.paper is not None and not synthetic,
-        )
+        """The cell of `reproduce --json`."""
+        cell = self.cell
         return {
             "row": cell.row,
             "method": cell.method,
@@ -58,12 +62,13 @@ class Filled:
             "n": self.n,
             "interval": None if self.interval is None else list(self.interval),
             "why_not": self.why_not,
-            "difference": float(self.measured or 0) - float(cell.paper or 0) if comparable else None,
+            "difference": self.difference(synthetic=synthetic),
             "variant": cell.variant,
             "certainty": cell.certainty,
             "seeds": len(self.results) or None,
             "undertrained": self.undertrained,
             "flags": list(self.flags),
+            "paper_flags": list(cell.flags),
         }
 
 

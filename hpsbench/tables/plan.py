@@ -60,6 +60,7 @@ class Options:
         workers: threads or processes for the steps that can use them.
         recipes: folder with further recipes.
         only_prepared: leave out sources of training recipes that are not prepared; their cells say so.
+        command: to be written down with the outcome.
     """
 
     seeds: int = 1
@@ -70,6 +71,7 @@ class Options:
     workers: int = 1
     recipes: Path | None = None
     only_prepared: bool = False
+    command: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

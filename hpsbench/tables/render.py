@@ -12,6 +12,7 @@ from hpsbench.tables.plan import LEFT_OUT
 from hpsbench.tables.run import Reproduced
 
 _DECIMALS = {"input_frames": 0, "params_m": 2, "flops_g": 2, "model_size_mb": 0}
+MARKS = "abcdefghijklmnopqrstuvwxyz"
 _MARKS = {"holds": "holds", "fails": "FAILS", "undecided": "undecided"}
 
 
@@ -53,19 +54,31 @@ def reasons(found: Reproduced) -> dict[str, int]:
     return {text: number for number, text in enumerate(texts, 1)}
 
 
+def paper_flags(found: Reproduced) -> list[str]:
+    """What is known to be wrong with printed numbers of the table, in order of appearance; `MARKS` names them."""
+    return list(dict.fromkeys(flag for f in shown(found) for flag in f.cell.flags))
+
+
+def footnotes(found: Reproduced) -> list[str]:
+    """Why cells are empty, and what is wrong with printed numbers, with the marks that cells carry."""
+    lines = [f"({number}) {text}" for text, number in reasons(found).items()]
+    return lines + [f"[{MARKS[i]}] {flag}" for i, flag in enumerate(paper_flags(found))]
+
+
 def cell_text(found: Reproduced, filled: Filled | None, notes: Mapping[str, int]) -> str:
     """One cell in words: paper, measured with interval, difference; marks."""
     if filled is None:
         return ""
-    paper = filled.cell.text + ("?" if filled.cell.certainty == "unsure" else "")
+    marks = "".join(f"[{MARKS[paper_flags(found).index(flag)]}]" for flag in filled.cell.flags)
+    paper = filled.cell.text + ("?" if filled.cell.certainty == "unsure" else "") + marks
     if filled.measured is None:
         return f"{paper or '-'} | - ({notes[filled.why_not or '']})"
     digits = _DECIMALS.get(filled.cell.metric, 1)
     text = f"{filled.measured:.{digits}f}"
     if filled.interval is not None:
         text += f" [{filled.interval[0]:.{digits}f}, {filled.interval[1]:.{digits}f}]"
-    if not found.synthetic and filled.cell.paper is not None:
-        text += f" ({filled.measured - filled.cell.paper:+.{digits}f})"
+    difference = filled.difference(synthetic=found.synthetic)
+    text += "" if difference is None else f" ({difference:+.{digits}f})"
     return f"{paper or '-'} | {text}" + (" undertrained" if filled.undertrained else "")
 
 
@@ -102,8 +115,7 @@ def markdown(found: Reproduced) -> str:
     for line in headline(found):
         lines += [f"**{line}**" if line.startswith("SYNTHETIC") else line, ""]
     lines += _md_table(head, body)
-    numbered = reasons(found)
-    lines += ["", *(f"{number}. {text}" for text, number in numbered.items())]
+    lines += ["", *(f"- {line}" for line in footnotes(found))]
     if found.claims:
         lines += [
             "",
@@ -136,7 +148,7 @@ def latex(found: Reproduced) -> str:
         r"\end{tabular}",
         r"\end{table}",
     ]
-    lines += [f"% ({number}) {text}" for text, number in reasons(found).items()]
+    lines += [f"% {line}" for line in footnotes(found)]
     lines += [f"% {_says(v)} paper: {v.paper}; here: {v.here}" for v in found.claims]
     return "\n".join(lines) + "\n"
 
@@ -200,8 +212,8 @@ def html_text(found: Reproduced) -> str:
         out += [f"<td>{_html_cell(cell_text(found, filled, notes))}</td>" for filled in line]
         out.append("</tr>")
     out.append("</tbody></table></div>")
-    if notes:
-        out += ["<ol>", *(f"<li>{_h(text)}</li>" for text in notes), "</ol>"]
+    if footnotes(found):
+        out += ["<ul>", *(f"<li>{_h(text)}</li>" for text in footnotes(found)), "</ul>"]
     out.append(_html_claims(found))
     if found.command:
         out.append(f"<p>Made by <code>{_h(found.command)}</code>.</p>")

@@ -73,7 +73,6 @@ def reproduce(
     *,
     options: Options | None = None,
     watch: Watch | None = None,
-    command: str = "",
 ) -> Reproduced:
     """Run what a table still needs, and fill it.
 
@@ -82,7 +81,6 @@ def reproduce(
         root: data root, with the prepared stores.
         options: seeds, overrides, device.
         watch: shows a person what is going on.
-        command: to be written down with the outcome.
 
     Raises:
         UnknownName: no such table.
@@ -99,7 +97,7 @@ def reproduce(
         cells=tuple(f for f in filled if not f.cell.control),
         controls=tuple(f for f in filled if f.cell.control),
         claims=tuple(judge(claim, filled) for claim in facts.claims),
-        command=command,
+        command=options.command,
     )
 
 
@@ -199,12 +197,19 @@ def _evaluate(step: Step, plan: TablePlan, root: Path, options: Options, progres
         dataset=key["setting"],
         features=key["features"],
         on_track=progress,
-        about={"step": step.id, "label": step.label},
+        about={"step": step.id, "command": options.command, **_about_training(trained)},
     )
     if step.what["seed"] is not None:
         result = replace(result, seeds=(step.what["seed"],))
     folder = result.save(plan.record.folder_of(step))
     return {"left": str((folder / RESULTS).relative_to(root))}
+
+
+def _about_training(step: Step | None) -> dict[str, Any]:
+    """For the provenance of a result: which recipe was trained on which datasets."""
+    if step is None:
+        return {}
+    return {"trained": step.what["name"], "trained_on": [s["dataset"] for s in step.key["sources"]]}
 
 
 _RUN: Mapping[str, Callable[[Step, TablePlan, Path, Options, Any], dict[str, Any]]] = {

@@ -115,3 +115,17 @@ def test_the_page_is_whole_and_escapes_what_it_shows(make_reproduced: Make) -> N
     assert "<script" not in page
     assert "http" not in page
     assert "nothing here measures it" in page
+
+
+def test_printed_numbers_that_are_known_to_be_wrong_carry_their_reason(make_reproduced: Make) -> None:
+    found = make_reproduced("vibe:table1", synthetic=False)
+    cells = {(c["row"], c["dataset"], c["metric"]): c for c in found.to_json()["cells"]}
+    accel = cells["VIBE (direct comp.)", "3dpw", "accel_err"]
+    assert accel["difference"] is None
+    assert "not-an-error: The mean size of the predicted acceleration" in accel["paper_flags"][0]
+    assert cells["VIBE (direct comp.)", "3dpw", "mpjpe"]["difference"] is not None
+    retracted = cells["VIBE", "3dpw", "mpjpe"]
+    assert retracted["paper_flags"][0].startswith("retracted: ")
+    page = markdown(found)
+    assert "82.9[" in page
+    assert "] retracted: VIBE's README withdraws" in page

@@ -14,7 +14,7 @@ from hpsbench.tables.render import FORMS, csv_text
 from hpsbench.tables.run import Reproduced, reproduce, save
 
 FRAME_BASED: dict[str, Any] = {"method": ["spin", "spin-median"], "ratio": [0.0, 0.33], "consecutive": [0, 1]}
-TINY = Options(tiny=True, only=FRAME_BASED, device="cpu")
+TINY = Options(tiny=True, only=FRAME_BASED, device="cpu", command="hpsbench reproduce catfa:table5 --tiny")
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def world(tiny_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def table5(world: Path) -> Reproduced:
-    return reproduce("catfa:table5", world, options=TINY, command="hpsbench reproduce catfa:table5 --tiny")
+    return reproduce("catfa:table5", world, options=TINY)
 
 
 def test_a_table_is_filled_from_runs(table5: Reproduced) -> None:
