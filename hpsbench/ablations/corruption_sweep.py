@@ -18,7 +18,6 @@ from hpsbench.evaluation.rows import choose_rule
 from hpsbench.evaluation.statistics import RESAMPLES
 from hpsbench.pipeline.corrupt import corrupt
 from hpsbench.results.result import Result
-from hpsbench.store.reader import open_store
 
 SEVERITIES = (1, 2, 3, 4, 5)
 ALL = "all"
@@ -164,7 +163,7 @@ def plan_corruption_sweep(bench: Bench, models: Sequence[Model], settings: Setti
     pairs = [
         (m, s) for m in models for s in (clean[m.label], *(f"{clean[m.label]}+{c.name}" for c in conditions))
     ]
-    known = [(m, s) for m, s in pairs if s in bench.store.features and bench.known(m, s)]
+    known = [(m, s) for m, s in pairs if _covers(bench, s) and bench.known(m, s)]
     return {
         "protocol": bench.protocol.id,
         "store": bench.store.location,
@@ -256,9 +255,8 @@ def _clean_sets(bench: Bench, models: Sequence[Model]) -> dict[str, str]:
 
 def _covers(bench: Bench, name: str) -> bool:
     """Whether a feature set is there for the protocol's splits."""
-    features = bench.store.features
     rule = choose_rule(bench.protocol, bench.store, bench.dataset)
-    return name in features and set(rule.splits) <= set(features[name].attrs.get("splits") or [])
+    return set(rule.splits) <= set(bench.attributes(name).get("splits") or [])
 
 
 def _measure(
@@ -302,7 +300,7 @@ def _measure(
 def _make(bench: Bench, clean: str, condition: Condition, workers: int) -> None:
     if _covers(bench, f"{clean}+{condition.name}"):
         return
-    attrs = open_store(bench.store.path).features[clean].attrs
+    attrs = bench.attributes(clean)
     corrupt(
         bench.store.path,
         bench.root,

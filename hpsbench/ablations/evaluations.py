@@ -13,6 +13,7 @@ from hpsbench.evaluation.scoring import OnTrack
 from hpsbench.models._system import System
 from hpsbench.protocols.protocol import Protocol
 from hpsbench.results.result import RESULTS, Result, load_result
+from hpsbench.store.layout import read_document
 from hpsbench.store.reader import ClipStore
 
 _STORE_KEYS = ("dataset", "recipe_sha256", "raw_manifest_sha256", "code_version", "synthetic", "limit")
@@ -59,9 +60,17 @@ class Bench:
         """The same under other rules."""
         return replace(self, protocol=protocol)
 
+    def attributes(self, features: str) -> dict[str, Any]:
+        """What a feature set says of itself, its manifest too; empty where there is no complete one.
+
+        Reads this one set: `store.features` looks at all of them, and a store that was swept over has very many.
+        """
+        document = read_document(self.store.path / "features" / features) or {}
+        attributes: dict[str, Any] = dict(document.get("attributes", {}))
+        return attributes if attributes.get("complete") else {}
+
     def folder(self, model: Model, features: str | None) -> Path:
         """Where the result of a model on a feature set lies; the same evaluation has the same folder."""
-        attrs = self.store.features[features].attrs if features is not None else {}
         made_of = [
             __version__,
             self.protocol.sha256,
@@ -72,7 +81,7 @@ class Bench:
             getattr(model.system, "checkpoint_sha256", None),
             repr(getattr(model.system, "options", None)),
             features,
-            dict(attrs),
+            self.attributes(features) if features is not None else {},
         ]
         text = json.dumps(made_of, sort_keys=True, default=str)
         digest = hashlib.sha256(text.encode()).hexdigest()[:10]

@@ -66,6 +66,8 @@ def corrupt_command(
     from hpsbench.recipes.catalog import get_recipe
     from hpsbench.store.reader import open_store
 
+    if preview is not None:
+        room.check_picture(preview)
     store = root / "stores" / f"{dataset}.zarr"
     with progress(f"corrupt {dataset}", "frames") as bar:
         job = room.corrupt(

@@ -340,8 +340,7 @@ def preview(
         FeatureMismatch: the set is a clean one.
         UsageError: a picture of another kind.
     """
-    if out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
-        raise UsageError(f"{out}: a contact sheet is a .png or a .jpg")
+    check_picture(out)
     store = open_store(store_path)
     record = _record(store, features)
     corruption = get_corruption(str(record["mode"]))
@@ -362,6 +361,16 @@ def preview(
     out.parent.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(out), np.concatenate(columns, axis=1)[..., ::-1])
     return out
+
+
+def check_picture(out: Path) -> None:
+    """Refuse a contact sheet of another kind than .png or .jpg.
+
+    Raises:
+        UsageError: it is one.
+    """
+    if out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise UsageError(f"{out}: a contact sheet is a .png or a .jpg")
 
 
 def _caption(text: str) -> NDArray[np.uint8]:
