@@ -9,16 +9,25 @@ import numpy as np
 import pytest
 import zarr
 
-NARROW = 24
+NARROW, FULL = 24, 2048
 
 
 @pytest.fixture(scope="session")
 def wide_world(tiny_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Stores of 3DPW, of other datasets made of copies of it, and of AMASS; narrow features, flow, masks. Read only."""
+    return _build(tiny_world, tmp_path_factory.mktemp("wide"), NARROW)
+
+
+@pytest.fixture(scope="session")
+def full_world(tiny_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, with features of published width. Read only."""
+    return _build(tiny_world, tmp_path_factory.mktemp("full"), FULL)
+
+
+def _build(tiny_world: Path, root: Path, width: int) -> Path:
     from hpsbench.pipeline.prepare import prepare
     from hpsbench.synth.world import synthesize_raw
 
-    root = tmp_path_factory.mktemp("wide")
     (root / "body_models").symlink_to(tiny_world / "body_models")
     (root / "raw").mkdir()
     (root / "raw" / "3dpw").symlink_to(tiny_world / "raw" / "3dpw")
@@ -26,10 +35,10 @@ def wide_world(tiny_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     prepare("amass", root, workers=1)
     source = root / "stores" / "3dpw.zarr"
     shutil.copytree(tiny_world / "stores" / "3dpw.zarr", source)
-    _features(source, "narrow-tcmr", NARROW)
-    _features(source, "flow-narrow-tcmr", NARROW - 4, kind="flow")
+    _features(source, "narrow-tcmr", width)
+    _features(source, "flow-narrow-tcmr", width - 4, kind="flow")
     for number in range(2):
-        _features(source, f"narrow-tcmr+spsnet-occ-s{number}", NARROW, corruption={"mode": "spsnet-occ"})
+        _features(source, f"narrow-tcmr+spsnet-occ-s{number}", width, corruption={"mode": "spsnet-occ"})
     lacking = {
         "pennaction": ("full_pose", "betas", "has_smpl", "joints3d"),
         "mpi-inf-3dhp": ("full_pose", "betas", "has_smpl"),

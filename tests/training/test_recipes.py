@@ -66,3 +66,36 @@ def test_every_recipe_trains_three_steps(
     assert card["training_recipe"]["name"] == name
     assert card["terms_without_data"] == []
     json.dumps(dict(card), default=str)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", NAMES)
+def test_every_recipe_trains_twenty_steps_at_full_width(
+    name: str, full_world: Path, tmp_path: Path, fresh_root: Any
+) -> None:
+    """Published widths, two windows a step; windows are shortened where the synthetic tracks are shorter than they are."""
+    recipe = get_training_recipe(name)
+    changed = [
+        "schedule.batch=2",
+        "schedule.epochs=1",
+        "schedule.iterations_per_epoch=20",
+        'init.regressor="random"',
+    ]
+    for key in recipe.synthetic:
+        table, *rest = key.split(".")
+        if "options" in (table, *rest[:1]):
+            value: Any = recipe.model_dump(mode="json")
+            for part in key.split("."):
+                value = value.get(part) if isinstance(value, dict) else None
+            if value is not None:
+                changed.append(f"{key}={json.dumps(value)}")
+    changed += [f"{key}={recipe.tiny[key]}" for key in recipe.tiny if key.endswith("length")]
+    changed += [f"{key}=20" for key in recipe.synthetic if key.endswith(".steps")]
+    if name not in ON_EMBEDDED and "length" not in str(recipe.tiny) and recipe.windows.length > 20:
+        changed.append("windows.length=16")
+    features = "embedded-tcmr" if name in ON_EMBEDDED else "narrow-tcmr"
+    root = fresh_root(full_world, tmp_path / "root")
+    run = train(name, root, features=features, device="cpu", limit=1, sets=(*sets(name), *changed))
+    losses = run.history[-1]["loss"]
+    assert run.steps == 20
+    assert all(map(math.isfinite, losses.values()))
