@@ -40,6 +40,11 @@ _FLOW = (
     "score",
     "compare",
     "breakdown",
+    "sweep",
+    "reproduce",
+    "report",
+    "view",
+    "leaderboard",
 )
 
 
