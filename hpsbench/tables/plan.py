@@ -300,15 +300,21 @@ class _Planner:
         features, needs = self._features(store, recipe.data.view, extractor, hurt)
         sources = []
         for source in recipe.all_sources():
+            own = source.dataset == recipe.data.dataset
             try:
                 there = self.store(source.dataset)
-                read, first = self._features(there, str(source.view), extractor, hurt)
+                # Only the dataset that is tested is corrupted in training too; what is added to it stays clean.
+                read, first = self._features(there, str(source.view), extractor, hurt if own else None)
             except MissingData:
                 if not (recipe.data.only_prepared or self.options.only_prepared):
                     raise
                 continue
             needs = (*needs, *first, *self._flow(there, str(source.view), recipe))
             sources.append({"dataset": source.dataset, "features": read, **_origin(there)})
+        left_out = _left_out(recipe, sources)
+        if hurt is not None and recipe.sources:
+            sets = (*sets, _named_sources(recipe, sources))
+            recipe = self.recipe(name, sets)
         if not sources:
             raise MissingStore(f"training recipe {name!r}: none of its sources is prepared under {self.root}")
         motions = self._motions(recipe)
@@ -338,7 +344,7 @@ class _Planner:
                     "name": name,
                     "sets": sets,
                     "declared": self.declared(name),
-                    "left_out": _left_out(recipe, sources),
+                    "left_out": left_out,
                 },
             )
         )
@@ -415,6 +421,17 @@ class _Planner:
     def _add(self, step: Step) -> str:
         self.steps.setdefault(step.id, step)
         return step.id
+
+
+def _named_sources(recipe: TrainingRecipe, found: Sequence[Mapping[str, Any]]) -> str:
+    """The override that names the feature set of every source that is there."""
+    names = {source["dataset"]: source["features"] for source in found}
+    listed = [
+        {**source.model_dump(exclude_none=True), "features": names[source.dataset]}
+        for source in recipe.all_sources()
+        if source.dataset in names
+    ]
+    return f"sources={_toml(listed)}"
 
 
 def _left_out(recipe: TrainingRecipe, sources: Sequence[Mapping[str, Any]]) -> list[str]:
