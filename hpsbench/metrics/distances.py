@@ -6,9 +6,9 @@ Many points (meshes) stay as they are.
 
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array, is_torch_array
@@ -16,10 +16,12 @@ from array_api_compat import array_namespace, is_numpy_array, is_torch_array
 from hpsbench.geometry.procrustes import center, is_on_cpu, solve, to_columns, work_dtype
 from hpsbench.geometry.units import M_TO_MM
 
-# Points per block: 1,536 frames of 14 joints. A GPU takes many more, because a launch costs more than the memory.
-_BLOCK_CPU = 14 * 1536
+Part = TypeVar("Part")
+# Points per block: 4,096 frames of 14 joints. A GPU takes many more, because a launch costs more than the memory.
+_BLOCK_CPU = 14 * 4096
 _BLOCK_GPU = 1024 * 6890
-# Meshes worth a second thread.
+# Blocks and meshes worth a second thread.
+_BLOCKS_PER_THREAD = 2
 _MESHES_PER_THREAD = 64
 _MOST_THREADS = 4
 # Vertices from which on rounding in float32 averages out.
@@ -32,6 +34,20 @@ def blocks(points: Any, overlap: int = 0) -> Iterator[slice]:
     step = max(1, (_BLOCK_CPU if is_on_cpu(points) else _BLOCK_GPU) // count)
     for start in range(0, max(frames - overlap, 1), step):
         yield slice(start, start + step + overlap)
+
+
+def map_blocks(work: Callable[[slice], Part], points: Any, overlap: int = 0) -> Iterator[Part]:
+    """What `work` makes of each block, in order; long NumPy arrays on a few threads (NumPy leaves Python's lock).
+
+    Blocks are the same with any number of threads, so the numbers are, too.
+    """
+    cut = list(blocks(points, overlap))
+    threads = min(_threads(), len(cut) // _BLOCKS_PER_THREAD)
+    if threads < 2 or not is_numpy_array(points):
+        yield from map(work, cut)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        yield from pool.map(work, cut)
 
 
 def joined(parts: list[Any]) -> Any:

@@ -21,9 +21,9 @@ from hpsbench.metrics.checks import (
 )
 from hpsbench.metrics.distances import (
     aligned_distances,
-    blocks,
     column_differences,
     joined,
+    map_blocks,
 )
 
 Alignment: TypeAlias = Literal["none", "root", "procrustes"]
@@ -111,27 +111,31 @@ def joint_pass(
     _check_roots(pred, roots, wanted)
     frames, joints, _ = pred.shape
     kept = {name: xp.empty((joints, frames), dtype=xp.float32, device=pred.device) for name in keep}
-    means: dict[Alignment, list[Any]] = {name: [] for name in aligned}
-    parts: dict[Acceleration, list[Any]] = {key: [] for key in accelerations}
-    for block in blocks(pred, overlap=2):
+
+    @quiet
+    def measure(block: slice) -> tuple[dict[Alignment, Any], dict[Acceleration, Any]]:
         # The last two frames come again as the first two of the next block.
         own = slice(block.start, block.stop if block.stop >= frames else block.stop - 2)
         p, t = to_columns(pred[block, ...]), to_columns(target[block, ...])
         offsets = None if roots is None else tuple(_as_columns(side[block, ...], p) for side in roots)
         found, changes = _differences(p, t, offsets, aligned, accelerations)
-        for key in accelerations:
-            parts[key].append(changes[key])
-        if "procrustes" in means:
+        if "procrustes" in aligned:
             found["procrustes"] = aligned_distances(p, t)  # last: it centres both sides in place
-        for name in means:
+        means = {}
+        for name in aligned:
             own_part = found[name][:, : min(own.stop, frames) - own.start]
-            means[name].append(xp.sum(own_part, axis=0) * (M_TO_MM / joints))
+            means[name] = xp.sum(own_part, axis=0) * (M_TO_MM / joints)
             if name in kept:
                 kept[name][:, own] = own_part * M_TO_MM
+        return means, changes
+
+    parts = list(map_blocks(measure, pred, overlap=2))
+    means = {name: joined([found[name] for found, _ in parts]) for name in aligned}
+    changes = {key: joined([found[key] for _, found in parts]) for key in accelerations}
     return JointPass(
-        {name: check_finite(joined(values), pred, target) for name, values in means.items()},
+        {name: check_finite(values, pred, target) for name, values in means.items()},
         kept,
-        {key: check_finite(joined(values), pred, target) for key, values in parts.items()},
+        {key: check_finite(values, pred, target) for key, values in changes.items()},
     )
 
 
@@ -189,7 +193,7 @@ def _differences(
             points = moved[align] if name == "accel_err" else pred[i, ...]
             if name == "accel_pred" and align == "root" and offsets is not None:
                 points = points - offsets[0][i, ...]
-            _add_square(squares, key, column_differences(points, 2))
+            _add_square(squares, key, column_differences(points, 2), spare=True)
         for wanted in aligned:
             if wanted != "procrustes":
                 _add_square(squares, wanted, moved[wanted])
@@ -201,9 +205,11 @@ def _differences(
     )
 
 
-def _add_square(squares: dict[Any, Any], key: Any, values: Any) -> None:
-    """Add the squares of a coordinate to what is kept under a key."""
-    square = values * values
+def _add_square(squares: dict[Any, Any], key: Any, values: Any, *, spare: bool = False) -> None:
+    """Add the squares of a coordinate to what is kept under a key; in place of the values where they are spare."""
+    if spare:
+        values *= values
+    square = values if spare else values * values
     if key in squares:
         squares[key] += square
     else:
