@@ -167,6 +167,8 @@ def _sources(
             there = store if own else open_store(_place(request.root, source.dataset))
             name = source.features or _matching(there, str(source.view), like, store)
             there.features[name]
+            if reads_flow(recipe):
+                _flow_set(source, there, name)
         except MissingData as problem:
             missing[source.dataset] = problem
             continue
@@ -176,8 +178,12 @@ def _sources(
         what = "\n".join(f"{dataset}: {problem}" for dataset, problem in missing.items())
         raise kind(
             f"training recipe {recipe.name!r} reads {len(recipe.all_sources())} sources, of which "
-            f"{len(missing)} are not ready:\n{what}\nPrepare them, or train on the others with --only-prepared "
-            "(which the checkpoint then says)"
+            f"{len(missing)} are not ready:\n{what}\nPrepare them"
+            + (
+                ", or train on the others with --only-prepared, which the checkpoint then says"
+                if found
+                else ""
+            )
         )
     wanted = _wanted(recipe, [(source, there) for source, there, _ in found])
     sources = tuple(
@@ -220,19 +226,19 @@ def choose_features(
         what = "clean feature set" if condition is None else f"feature set under {condition}"
         found = f"several {what}s: " + ", ".join(fitting) if fitting else f"no {what}"
         by = f" by {extractor}" if extractor else ""
+        verb = f"extract {store.dataset}" if condition is None else f"corrupt --dataset {store.dataset}"
         raise MissingFeatures(
             f"{store.location}: {found} of view {view!r}{by}; name one with --features, "
-            f"or make one with 'hpsbench extract {store.dataset} --view {view}'"
+            f"or make one with 'hpsbench {verb} --view {view}'"
         )
     return fitting[0]
 
 
 def _wanted(recipe: TrainingRecipe, sources: list[tuple[Source, ClipStore]]) -> Wanted:
     weights = recipe.weights()
-    reads_flow = "flow" in read_card(recipe.system).get("inputs", {}) and recipe.options.get("flow", True)
     return Wanted(
         joints3d=any(_has_joints(source, store) for source, store in sources),
-        flow=bool(reads_flow),
+        flow=reads_flow(recipe),
         shifted="camera" in weights,
         occluded=any(name.startswith("occlusion_") for name in weights),
         masks="mask" in weights,
@@ -248,28 +254,40 @@ def _has_joints(source: Source, store: ClipStore) -> bool:
     return attrs.get("frame") == "camera" and min(convert_indices(attrs["joint_set"], "lsp14")) >= 0
 
 
+def reads_flow(recipe: TrainingRecipe) -> bool:
+    """Whether a recipe's system reads features of optical flow."""
+    return "flow" in read_card(recipe.system).get("inputs", {}) and bool(recipe.options.get("flow", True))
+
+
+def _flow_set(source: Source, store: ClipStore, features: str) -> FeatureSet:
+    """The set of flow features of a source's view and of its features' condition.
+
+    Raises:
+        MissingFeatures: there is none, or there are several.
+    """
+    condition = features.partition("+")[2]
+    fitting = [
+        name
+        for name, found in store.features.items()
+        if found.attrs.get("kind") == FLOW
+        and found.attrs["view"] == source.view
+        and name.partition("+")[2] == condition
+    ]
+    if len(fitting) != 1:
+        raise MissingFeatures(
+            f"{store.location}: the system reads optical-flow features, and view {source.view!r} has "
+            f"{len(fitting) or 'no'} sets of them{' under ' + condition if condition else ''}; run 'hpsbench extract "
+            f"{store.dataset} --view {source.view} --extractor flow-dis'"
+        )
+    return store.features[fitting[0]]
+
+
 def _further(root: Path, source: Source, store: ClipStore, features: str, wanted: Wanted) -> Further:
-    """Where a source's further inputs are. Raises MissingFeatures where the system reads flow and there is none."""
-    flow = None
-    if wanted.flow:
-        fitting = [
-            name
-            for name, found in store.features.items()
-            if found.attrs.get("kind") == FLOW
-            and found.attrs["view"] == source.view
-            and name.partition("+")[2] == features.partition("+")[2]
-        ]
-        if len(fitting) != 1:
-            raise MissingFeatures(
-                f"{store.location}: the system reads optical-flow features, and view {source.view!r} has "
-                f"{len(fitting) or 'no'} sets of them; run 'hpsbench extract {store.dataset} --view {source.view} "
-                "--extractor flow-dis'"
-            )
-        flow = store.features[fitting[0]]
+    """Where a source's further inputs are. Raises MissingFeatures as `_flow_set`."""
     hidden = [name for name in store.features if name.startswith(f"{features}+spsnet-occ")]
     return Further(
         wanted=wanted,
-        flow=flow,
+        flow=_flow_set(source, store, features) if wanted.flow else None,
         occluded=tuple(store.features[name] for name in hidden) if wanted.occluded else (),
         folder=root / TARGETS / store.dataset / str(source.view),
     )
