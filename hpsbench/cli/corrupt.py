@@ -103,3 +103,8 @@ def _show_counts(corruption: Mapping[str, Any] | None) -> None:
     if corruption is not None:
         cut = f", {corruption['cut']} did not fit" if corruption["cut"] else ""
         note(f"corrupted: {corruption['hit']} frames of {corruption['tracks']} tracks{cut}")
+        if unchanged := corruption.get("unchanged"):
+            note(
+                f"[yellow]note:[/] {unchanged} of {corruption['hit']} corrupted frames look as before: what is changed lies "
+                "outside the crop of the person, or is too small or too dark to show"
+            )

@@ -11,7 +11,7 @@ from hpsbench.errors import ShapeError, UsageError
 from hpsbench.types import FloatArray, IntArray
 
 VERSION = 1
-"""Raised with every change that makes another corruption of the same setting; a feature set without one is of version 1."""
+"""Of corruptions that say no version of their own; a feature set without one is of version 1."""
 
 Fill: TypeAlias = Literal["black", "mean"]
 FILLS: dict[Fill, tuple[int, int, int]] = {
@@ -89,6 +89,7 @@ class Corruption:
         columns: names of the P whole numbers that say what is done to a frame; with the image they are all there is.
         draw: makes the plan.
         paint: of an image corruption; None of the others.
+        version: raised with every change that makes another corruption of the same setting; in every feature set and result.
     """
 
     name: str
@@ -97,6 +98,7 @@ class Corruption:
     columns: tuple[str, ...]
     draw: Draw
     paint: Paint | None = None
+    version: int = VERSION
 
     @property
     def graded(self) -> bool:

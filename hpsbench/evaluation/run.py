@@ -182,12 +182,14 @@ def score_predictions(
     attrs = predictions.attrs
     sha256 = attrs.get("checkpoint_sha256")
     posed = kind_of(predictions.arrays) != "joints"
+    read = store.features[attrs["features"]] if attrs.get("features") in store.features else None
     facts = provenance(
         resolved,
         rule,
         store,
         bodies=collector.bodies,
         files=needed_files(rule, collector.rows.gender, posed=posed),
+        read=read,
         checkpoint_sha256=sha256,
         about=about,
     )
@@ -195,7 +197,7 @@ def score_predictions(
         resolved,
         collector,
         extra=len(predictions) - int(collector.plan.scored.sum()),
-        features=store.features[attrs["features"]] if attrs.get("features") in store.features else None,
+        features=read,
         system=attrs.get("system"),
         windowing=str(attrs.get("windowing", "none")),
         condition=attrs.get("condition"),

@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpsbench.corruption._catalog import get_corruption
-from hpsbench.corruption._corruption import VERSION, Corruption, Fill
+from hpsbench.corruption._corruption import Corruption, Fill
 from hpsbench.corruption._pattern import Pattern
 from hpsbench.corruption._plan import Condition, choose_condition, plan_track
-from hpsbench.errors import BadData, FeatureMismatch, MissingFeatures, UsageError
+from hpsbench.corruption._record import FIRST_VERSION
+from hpsbench.errors import BadData, FeatureMismatch, MissingFeatures, ResumeMismatch, UsageError
 from hpsbench.features.backbones import Extractor
 from hpsbench.features.batches import compute_features
 from hpsbench.features.corrupted import corrupted_crop
@@ -40,6 +41,7 @@ from hpsbench.pipeline.extract import (
 from hpsbench.pipeline.scenes import Scenes
 from hpsbench.pipeline.work import Progress
 from hpsbench.store.feature_sets import FeatureSetWriter
+from hpsbench.store.layout import read_document
 from hpsbench.store.reader import ClipStore, FeatureSet, open_store
 from hpsbench.types import FloatArray, IntArray
 
@@ -51,6 +53,9 @@ CAPTION = 18
 """Pixels of the strip above a picture of the contact sheet."""
 ALL = "all"
 """As a split: all that the store has."""
+ROWS_AT_ONCE = 4096
+TOLD = 0.001
+"""Share of a crop's pixels from which on a change has to show in its features; below it, a network may not tell."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +127,7 @@ def corrupt(
     Raises:
         MissingFeatures: there is no clean set to start from.
         FeatureMismatch: the clean set was made with other weights.
+        ResumeMismatch: a set of this name was made by another version of the corruption, or another network.
         UsageError, UnknownName: a setting that cannot be met, an unknown mode, view or split.
         MissingRawFiles, BrokenFile: an image is missing or is not a JPEG; named.
     """
@@ -146,8 +152,7 @@ def corrupt(
     manifest = make_manifest(store, corruption, condition, view, rows)
     crop_scale = float(clean.attrs["crop_scale"])
     record = {
-        **({"version": VERSION} if VERSION > 1 else {}),
-        **condition.as_dict(),
+        **_settings(store, name, corruption, condition),
         "clean": clean.name,
         **manifest.as_dict(corruption.columns),
     }
@@ -179,9 +184,10 @@ def corrupt(
             own = writer.rows_of(chunk)
             writer.write(chunk, redo.features(own, np.array(clean.of(own))))
         writer.finish()
+        unchanged = unchanged_rows(open_store(store_path), name)
         job = plan(
             store, network, view, name, rows, images=todo if from_images else 0, done=len(manifest.row) - todo,
-            seconds=report.seconds, corruption=summary,
+            seconds=report.seconds, corruption={**summary, "unchanged": len(unchanged)},
         )  # fmt: skip
         run["result"] = job.as_dict()
     return job
@@ -216,15 +222,27 @@ class _Redo:
             self.report(len(hit))
             return clean
         new = self._extracted(self.frames, hit, what)
-        same = (new == clean[where]).all(axis=1)
-        if same.any():
-            row = int(hit[np.flatnonzero(same)[0]])
-            raise BadData(
-                f"{self.frames.path(row)} (row {row}): the corruption did not change the features; does what it hides lie "
-                "outside the crop, or is the image black?"
-            )
+        for number in np.flatnonzero((new == clean[where]).all(axis=1)):
+            self._check_unseen(self.frames, int(hit[number]), what[number])
         clean[where] = new
         return clean
+
+    def _check_unseen(self, frames: Frames, row: int, what: IntArray) -> None:
+        """That a corruption which left the features as they were left the crop so, too: it lies beside it, or in the dark.
+
+        Raises:
+            BadData: the crop did change.
+        """
+        size = self.network.size
+        changed = corrupted_crop(frames, self.corruption, row, what, size, self.fill) != frames.crop(
+            row, size
+        )
+        share = float(changed.any(axis=-1).mean())
+        if share > TOLD:
+            raise BadData(
+                f"{frames.path(row)} (row {row}): the corruption changed {share:.1%} of the crop's pixels, but not one of its "
+                f"features; is {self.network.name!r} blind to its input, or were the clean features made of other images?"
+            )
 
     def _extracted(self, frames: Frames, hit: IntArray, what: IntArray) -> FloatArray:
         def load(number: int) -> NDArray[np.uint8]:
@@ -232,6 +250,25 @@ class _Redo:
             return corrupted_crop(frames, self.corruption, int(hit[number]), what[number], size, self.fill)
 
         return compute_features(self.network, load, len(hit), workers=self.workers, on_batch=self.report)
+
+
+def _settings(store: ClipStore, name: str, corruption: Corruption, condition: Condition) -> dict[str, Any]:
+    """The condition and the corruption's version; a set that was begun before records said a version goes on without one.
+
+    Raises:
+        ResumeMismatch: the set that is there was made by another version of the corruption.
+    """
+    document = read_document(store.path / "features" / name)
+    record = None if document is None else document.get("attributes", {}).get("corruption")
+    if not isinstance(record, dict):
+        return {"version": corruption.version, **condition.as_dict()}
+    made = record.get("version", FIRST_VERSION)
+    if made != corruption.version:
+        raise ResumeMismatch(
+            f"feature set {name!r} of {store.location} was made by version {made} of the corruption {corruption.name!r}, "
+            f"which is now at version {corruption.version}; remove {store.path / 'features' / name} to make it again"
+        )
+    return {**({"version": made} if "version" in record else {}), **condition.as_dict()}
 
 
 def clean_set(store: ClipStore, view: str, extractor: str = "auto") -> FeatureSet:
@@ -290,6 +327,29 @@ def make_manifest(
     rows_hit, done = np.concatenate(row), np.concatenate(what)
     order = np.argsort(rows_hit)
     return Manifest(row=rows_hit[order], what=done[order], cut=sum(cut), tracks=len(cut))
+
+
+def unchanged_rows(store: ClipStore, features: str) -> IntArray:
+    """Hit rows of a corrupted set whose features are the clean ones: what was hidden lies outside the crop, or was dark.
+
+    Args:
+        store: an open store.
+        features: name of a corrupted feature set.
+
+    Returns: (k,) store rows, increasing.
+
+    Raises:
+        MissingFeatures: no such set, or its clean one is gone.
+        FeatureMismatch: the set is a clean one.
+    """
+    record = _record(store, features)
+    corrupted, clean = store.features[features], store.features[str(record["clean"])]
+    hit = np.asarray(record["hits"]["row"], np.int64)
+    found = [np.zeros(0, np.int64)]
+    for start in range(0, len(hit), ROWS_AT_ONCE):
+        rows = hit[start : start + ROWS_AT_ONCE]
+        found.append(rows[(corrupted.of(rows) == clean.of(rows)).all(axis=1)])
+    return np.concatenate(found)
 
 
 def manifest_table(store: ClipStore, features: str) -> "pd.DataFrame":

@@ -10,6 +10,7 @@ from hpsbench.evaluation.seeds import over_seeds
 from hpsbench.results.result import Result
 from hpsbench.tables.cells import RESULT_NAMES, Cell
 from hpsbench.tables.schema import TimeOf
+from hpsbench.tables.trained import Trained, all_converged, largest_change
 
 TIMED_CALLS = 10
 
@@ -25,7 +26,8 @@ class Filled:
         interval: 95 %, or None.
         why_no_interval: the reason where there is none.
         results: one a seed; empty for costs, times and windows.
-        undertrained: whether a training behind it had fewer steps than its recipe declares.
+        undertrained: whether a training behind it was shorter than its recipe declares.
+        trained: the trainings behind it.
         flags: of the results.
         why_not: why nothing was measured.
     """
@@ -37,6 +39,7 @@ class Filled:
     why_no_interval: str | None = None
     results: tuple[Result, ...] = ()
     undertrained: bool = False
+    trained: tuple[Trained, ...] = ()
     flags: tuple[str, ...] = ()
     why_not: str | None = None
 
@@ -49,7 +52,7 @@ class Filled:
 
     def to_json(self, *, synthetic: bool | None) -> dict[str, Any]:
         """The cell of `reproduce --json`."""
-        cell = self.cell
+        cell, change = self.cell, largest_change(self.trained)
         return {
             "row": cell.row,
             "method": cell.method,
@@ -67,19 +70,26 @@ class Filled:
             "certainty": cell.certainty,
             "seeds": len(self.results) or None,
             "undertrained": self.undertrained,
+            "converged": all_converged(self.trained),
+            "last_fifth_percent": None if change is None else round(change, 3),
             "flags": list(self.flags),
             "paper_flags": list(cell.flags),
         }
 
 
-def fill_from_results(cell: Cell, results: Sequence[Result], *, undertrained: bool) -> Filled:
-    """A cell from its evaluations, one a seed."""
+def fill_from_results(cell: Cell, results: Sequence[Result], *, trained: Sequence[Trained] = ()) -> Filled:
+    """A cell from its evaluations, one a seed, and the trainings behind them."""
     name = RESULT_NAMES[cell.metric]
     if name not in results[0].summary:
         reason = results[0].absent.get(name, "the evaluation has no such metric")
         return Filled(cell=cell, why_not=f"{name}: {reason}")
     flags = tuple(sorted({flag for result in results for flag in result.flags}))
-    facts: dict[str, Any] = {"results": tuple(results), "undertrained": undertrained, "flags": flags}
+    facts: dict[str, Any] = {
+        "results": tuple(results),
+        "undertrained": any(one.undertrained for one in trained),
+        "trained": tuple(trained),
+        "flags": flags,
+    }
     if len(results) == 1:
         value = results[0].summary[name]
         return Filled(

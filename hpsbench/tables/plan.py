@@ -13,13 +13,12 @@ from hpsbench.errors import (
     HpsbenchError,
     MissingCheckpoint,
     MissingData,
-    MissingFeatures,
     MissingStore,
     UsageError,
 )
-from hpsbench.features.backbones import choose_extractor, file_sha256
-from hpsbench.features.flow import KIND as FLOW
-from hpsbench.models._catalog import EMBEDDED, find_checkpoint, read_card
+from hpsbench.features.backbones import file_sha256
+from hpsbench.features.flow import TWIN
+from hpsbench.models._catalog import EMBEDDED, find_checkpoint
 from hpsbench.protocols.catalog import get_protocol
 from hpsbench.protocols.protocol import Protocol, Rule
 from hpsbench.store.reader import ClipStore, open_store
@@ -32,16 +31,26 @@ from hpsbench.tables.cells import (
     matches,
     table_cells,
 )
+from hpsbench.tables.inputs import (
+    Inputs,
+    Read,
+    about_store,
+    rows_of_splits,
+    set_is_made,
+    target_is_made,
+)
+from hpsbench.tables.recipes import left_out, named_sources, shorter, steps_of, toml
 from hpsbench.tables.schema import Fill, Match, Table
 from hpsbench.tables.steps import Record, Step
 from hpsbench.training.config import (
+    Source,
     TrainingRecipe,
     get_training_recipe,
     list_training_recipes,
     parse_set,
 )
+from hpsbench.training.job import reads_flow
 
-FLOW_EXTRACTOR = "flow-dis"
 LEFT_OUT = "left out by --only"
 CORRUPTION_SEED = 0
 """All seeds of a table see the same hit frames: what differs between them is the training alone."""
@@ -166,8 +175,7 @@ class _Planner:
         self.synthetic: bool | None = None
         self.store = cache(self._open)
         self.recipe = cache(self._recipe)
-        self.declared = cache(self._declared)
-        self.feature_names = cache(lambda dataset: frozenset(open_store(self._path(dataset)).features))
+        self.inputs = Inputs(root, self.store, self._add, options.recipes)
 
     def cell(self, cell: Cell, fill: Fill) -> CellPlan:
         """How a cell is filled."""
@@ -187,7 +195,11 @@ class _Planner:
     def is_done(self, step: Step) -> bool:
         """Whether a step's outcome is there."""
         if step.kind in ("extract", "corrupt"):
-            return step.key["features"] in self.feature_names(step.key["dataset"])
+            return set_is_made(open_store(self._path(step.key["dataset"])), step)
+        if step.kind == "targets":
+            return target_is_made(self.root, step)
+        if step.kind == "flow-encoder":
+            return (self.root / TWIN).is_file()
         return self.record.read(step) is not None
 
     def _seeds(self, fill: Fill) -> Sequence[int]:
@@ -198,15 +210,15 @@ class _Planner:
         rule = self._rule(protocol, fill.dataset or cell.dataset, cell.metric)
         store = self.store(rule.dataset)
         hurt = self._condition(cell, fill)
-        features, needs = self._features(store, rule.view, fill.extractor, hurt)
+        read = self.inputs.features(store, rule.view, fill.extractor, hurt)
+        needs = read.needs
         key: dict[str, Any] = {
-            "dataset": rule.dataset,
             "setting": rule.name,
             "protocol": protocol.id,
             "protocol_sha256": protocol.sha256,
-            "features": features,
+            **read.identity,
             "smooth": fill.smooth,
-            **_origin(store),
+            **about_store(store),
         }
         if fill.train:
             name, sets = self._recipe_key(cell, fill, protocol, rule)
@@ -214,7 +226,9 @@ class _Planner:
             trained = self._training(
                 name, sets, fill.extractor, None if fill.trained_on == "clean" else hurt, seed
             )
-            needs = (*needs, *self._flow(store, rule.view, recipe))
+            if reads_flow(recipe):
+                flow = self.inputs.flow(store, rule.view, hurt)
+                key["flow"], needs = flow.identity, (*needs, *flow.needs)
             options = {name: from_condition(value, cell) for name, value in fill.options.items()}
             key |= {"checkpoint": trained, "system": recipe.system, "options": options}
             needs, label = (*needs, trained), f"{fill.train}, seed {seed}"
@@ -226,8 +240,8 @@ class _Planner:
             Step(
                 kind="evaluate",
                 key=key,
-                label=f"evaluate {label}{smooth} on {features} under {protocol.id} ({rule.name})",
-                units=_rows(store, rule.splits),
+                label=f"evaluate {label}{smooth} on {read.name} under {protocol.id} ({rule.name})",
+                units=rows_of_splits(store, tuple(rule.splits)),
                 needs=needs,
                 what={"seed": seed if fill.train else None},
             )
@@ -254,71 +268,20 @@ class _Planner:
         consecutive = int(from_condition(hurt.consecutive, cell))
         return Condition(mode=mode, ratio=ratio, consecutive=consecutive, seed=CORRUPTION_SEED)
 
-    def _features(
-        self, store: ClipStore, view: str, named: str | None, hurt: Condition | None
-    ) -> tuple[str, tuple[str, ...]]:
-        """Name of a feature set, and the steps that make it."""
-        if named is not None and f"{named}-{view}" not in store.features:
-            raise MissingFeatures(
-                f"needs a feature set '{named}-{view}' of the {store.dataset} store, which hpsbench cannot compute: "
-                f"import one under that name ('hpsbench import') and the row is measured"
-            )
-        extractor = named or choose_extractor(self.root, synthetic=store.synthetic)
-        if extractor is None:
-            raise MissingFeatures(
-                f"no image features of {store.dataset}: put SPIN's model_checkpoint.pt under R/checkpoints/spin"
-            )
-        clean = f"{extractor}-{view}"
-        common = {"dataset": store.dataset, "view": view, "extractor": extractor, **_origin(store)}
-        needs: tuple[str, ...] = ()
-        if clean not in store.features:
-            step = Step(
-                kind="extract",
-                key={**common, "features": clean},
-                label=f"extract {clean} of {store.dataset}",
-                units=len(store),
-            )
-            needs = (self._add(step),)
-        if hurt is None:
-            return clean, needs
-        name = f"{clean}+{hurt.name}"
-        step = Step(
-            kind="corrupt",
-            key={**common, "features": name, "corruption": hurt.as_dict()},
-            label=f"corrupt {name} of {store.dataset}",
-            units=max(1, round(hurt.ratio * len(store))),
-            needs=needs,
-        )
-        return name, (self._add(step),)
-
     def _training(
         self, name: str, sets: tuple[str, ...], extractor: str | None, hurt: Condition | None, seed: int
     ) -> str:
         """The step that trains a recipe, after those that make what it reads: features, and what it starts from."""
         recipe = self.recipe(name, sets)
         store = self.store(recipe.data.dataset)
-        features, needs = self._features(store, recipe.data.view, extractor, hurt)
-        sources = []
-        for source in recipe.all_sources():
-            own = source.dataset == recipe.data.dataset
-            try:
-                there = self.store(source.dataset)
-                # Only the dataset that is tested is corrupted in training too; what is added to it stays clean.
-                read, first = self._features(there, str(source.view), extractor, hurt if own else None)
-            except MissingData:
-                if not (recipe.data.only_prepared or self.options.only_prepared):
-                    raise
-                continue
-            needs = (*needs, *first, *self._flow(there, str(source.view), recipe))
-            sources.append({"dataset": source.dataset, "features": read, **_origin(there)})
-        left_out = _left_out(recipe, sources)
+        tested = self.inputs.features(store, recipe.data.view, extractor, hurt)
+        sources, needs = self._sources(recipe, extractor, hurt)
+        without = left_out(recipe, sources)
         if hurt is not None and recipe.sources:
-            sets = (*sets, _named_sources(recipe, sources))
+            sets = (*sets, named_sources(recipe, sources))
             recipe = self.recipe(name, sets)
-        if not sources:
-            raise MissingStore(f"training recipe {name!r}: none of its sources is prepared under {self.root}")
-        motions = self._motions(recipe)
-        start = recipe.init.get("checkpoint")
+        motions, declared = self._motions(recipe), self._recipe(name, (), tiny=False)
+        start, begun = recipe.init.get("checkpoint"), None
         if start in list_training_recipes(self.options.recipes):
             changed = [text for text in sets if text.startswith(("data.view=", "validation.protocol="))]
             begun = self._training(str(start), (*changed, *self.options.sets), extractor, hurt, seed)
@@ -329,49 +292,87 @@ class _Planner:
                 key={
                     "recipe": recipe.model_dump(mode="json"),
                     "system": recipe.system,
-                    "features": features,
+                    **tested.identity,
                     "sources": sources,
                     "motions": motions,
-                    "start": needs[-1] if start else None,
+                    "start": begun or start,
                     "seed": seed,
                     "hpsbench": __version__,
-                    **_origin(store),
+                    **about_store(store),
                 },
-                label=f"train {name} on {features}, seed {seed}",
-                units=_steps(recipe),
-                needs=tuple(dict.fromkeys(needs)),
+                label=f"train {name} on {tested.name}, seed {seed}",
+                units=steps_of(recipe),
+                needs=tuple(dict.fromkeys((*tested.needs, *needs))),
                 what={
                     "name": name,
                     "sets": sets,
-                    "declared": self.declared(name),
-                    "left_out": left_out,
+                    "declared": steps_of(declared),
+                    "shorter": shorter(recipe, declared),
+                    "left_out": without,
                 },
             )
         )
 
-    def _flow(self, store: ClipStore, view: str, recipe: TrainingRecipe) -> tuple[str, ...]:
-        """The step that makes optical-flow features, for a system that reads them where there are none."""
-        reads = "flow" in read_card(recipe.system).get("inputs", {}) and recipe.options.get("flow", True)
-        if not reads or any(
-            s.attrs.get("kind") == FLOW and s.attrs["view"] == view for s in store.features.values()
-        ):
-            return ()
-        name = f"{FLOW_EXTRACTOR}-{view}"
-        key = {"dataset": store.dataset, "view": view, "extractor": FLOW_EXTRACTOR, "features": name}
-        step = Step(
-            kind="extract",
-            key={**key, **_origin(store)},
-            label=f"extract {name} of {store.dataset}",
-            units=len(store),
-        )
-        return (self._add(step),)
+    def _sources(
+        self, recipe: TrainingRecipe, extractor: str | None, hurt: Condition | None
+    ) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
+        """What identifies each source of a training that is there, and the steps that make what they hold.
+
+        Only the dataset that is tested is corrupted in training too; what is added to it stays clean.
+        """
+        found: list[dict[str, Any]] = []
+        needs: tuple[str, ...] = ()
+        for source in recipe.all_sources():
+            own = hurt if source.dataset == recipe.data.dataset else None
+            try:
+                store = self.store(source.dataset)
+                read = self.inputs.features(store, str(source.view), extractor, own)
+            except MissingData:
+                if not (recipe.data.only_prepared or self.options.only_prepared):
+                    raise
+                continue
+            beside, first = self._beside(store, source, recipe, read, own)
+            needs = (*needs, *read.needs, *first)
+            found.append({**read.identity, **beside, **about_store(store)})
+        if not found:
+            raise MissingStore(
+                f"training recipe {recipe.name!r}: none of its sources is prepared under {self.root}"
+            )
+        return found, needs
+
+    def _beside(
+        self, store: ClipStore, source: Source, recipe: TrainingRecipe, read: Read, hurt: Condition | None
+    ) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """What a source holds beside its features, as the recipe's system and losses ask for it: (identity, steps)."""
+        view, weights = str(source.view), recipe.weights()
+        found: dict[str, Any] = {}
+        needs: tuple[str, ...] = ()
+        if reads_flow(recipe):
+            flow = self.inputs.flow(store, view, hurt)
+            found["flow"], needs = flow.identity, flow.needs
+        if hurt is None and any(name.startswith("occlusion_") for name in weights):
+            hidden = self.inputs.hidden_joints(store, view, read)
+            found["hidden_joints"], needs = hidden.identity, (*needs, *hidden.needs)
+        for kind, term in (("masks", "mask"), ("flow", "flow")):
+            if term in weights:
+                made = self.inputs.target(
+                    store, view, kind, float(source.crop_scale or recipe.data.crop_scale)
+                )
+                found.setdefault("targets", []).extend(made)
+                needs = (*needs, *made)
+        return found, needs
 
     def _motions(self, recipe: TrainingRecipe) -> dict[str, Any] | None:
         """What identifies the captured motions that a recipe's discriminator or motion prior learns from."""
         weights = recipe.weights()
-        for table, term in ((recipe.adversary, "adversarial"), (recipe.prior, "motion_prior")):
-            if table is not None and term in weights:
-                return _origin(self.store(table.motions.dataset))
+        readers = (
+            (recipe.adversary, "adversarial"),
+            (recipe.prior, "motion_prior"),
+            (recipe.motion_vae, None),
+        )
+        for table, term in readers:
+            if table is not None and (term is None or term in weights):
+                return about_store(self.store(table.motions.dataset))
         return None
 
     def _recipe_key(
@@ -381,11 +382,7 @@ class _Planner:
         name = str(from_condition(fill.train, cell))
         own = {key: from_condition(value, cell) for key, value in fill.set.items()}
         changes = {"data.view": rule.view, "validation.protocol": protocol.name, **own}
-        return name, (*(f"{key}={_toml(value)}" for key, value in changes.items()), *self.options.sets)
-
-    def _declared(self, name: str) -> int:
-        """Steps that a recipe declares for such a store, whatever the user changed."""
-        return _steps(self._recipe(name, (), tiny=False))
+        return name, (*(f"{key}={toml(value)}" for key, value in changes.items()), *self.options.sets)
 
     def _recipe(self, name: str, sets: tuple[str, ...], tiny: bool | None = None) -> TrainingRecipe:
         """A recipe as it will be trained on the store at hand; the order of overrides is that of `train`."""
@@ -421,49 +418,3 @@ class _Planner:
     def _add(self, step: Step) -> str:
         self.steps.setdefault(step.id, step)
         return step.id
-
-
-def _named_sources(recipe: TrainingRecipe, found: Sequence[Mapping[str, Any]]) -> str:
-    """The override that names the feature set of every source that is there."""
-    names = {source["dataset"]: source["features"] for source in found}
-    listed = [
-        {**source.model_dump(exclude_none=True), "features": names[source.dataset]}
-        for source in recipe.all_sources()
-        if source.dataset in names
-    ]
-    return f"sources={_toml(listed)}"
-
-
-def _left_out(recipe: TrainingRecipe, sources: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Datasets of a recipe that are not prepared."""
-    there = {source["dataset"] for source in sources}
-    return sorted({source.dataset for source in recipe.all_sources()} - there)
-
-
-def _origin(store: ClipStore) -> dict[str, Any]:
-    return {key: store.attrs.get(key) for key in ("raw_manifest_sha256", "recipe_sha256")}
-
-
-def _rows(store: ClipStore, splits: Sequence[str]) -> int:
-    clips = store.clips
-    return int(clips.loc[clips["split"].isin(list(splits)), "length"].sum())
-
-
-def _steps(recipe: TrainingRecipe) -> int:
-    """Optimiser steps of a recipe."""
-    schedule = recipe.schedule
-    steps = schedule.epochs * schedule.iterations_per_epoch
-    return min(steps, recipe.max_steps or steps)
-
-
-def _toml(value: Any) -> str:
-    """A value as `--set` reads it."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return f'"{value}"'
-    if isinstance(value, dict):
-        return "{" + ", ".join(f'"{key}" = {_toml(item)}' for key, item in value.items()) + "}"
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(map(_toml, value)) + "]"
-    return repr(value)

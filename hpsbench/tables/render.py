@@ -3,13 +3,16 @@
 import csv
 import html
 import io
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 from hpsbench.tables.claims import Verdict
+from hpsbench.tables.convergence import ENOUGH
 from hpsbench.tables.fill import Filled
 from hpsbench.tables.layout import Grid, grid
 from hpsbench.tables.plan import LEFT_OUT
 from hpsbench.tables.run import Reproduced
+from hpsbench.tables.trained import Trained
 
 _DECIMALS = {"input_frames": 0, "params_m": 2, "flops_g": 2, "model_size_mb": 0}
 MARKS = "abcdefghijklmnopqrstuvwxyz"
@@ -62,7 +65,37 @@ def paper_flags(found: Reproduced) -> list[str]:
 def footnotes(found: Reproduced) -> list[str]:
     """Why cells are empty, and what is wrong with printed numbers, with the marks that cells carry."""
     lines = [f"({number}) {text}" for text, number in reasons(found).items()]
-    return lines + [f"[{MARKS[i]}] {flag}" for i, flag in enumerate(paper_flags(found))]
+    lines += [f"[{MARKS[i]}] {flag}" for i, flag in enumerate(paper_flags(found))]
+    return lines + training_notes(found)
+
+
+def training_notes(found: Reproduced) -> list[str]:
+    """How long the trainings behind the cells went on, and whether their validation curves had settled."""
+    trained = found.trainings()
+    if not trained:
+        return []
+    lines = []
+    short = [f"{_training(one)}: {', '.join(one.shorter)}" for one in trained if one.undertrained]
+    if short:
+        lines.append(f"Undertrained, {len(short)} of {len(trained)} trainings: {'; '.join(short)}.")
+    settled = [one for one in trained if one.convergence.converged]
+    moving = [one for one in trained if one.convergence.converged is False]
+    unknown = [one for one in trained if one.convergence.converged is None]
+    text = (
+        f"Converged (the best validation error changed by under {ENOUGH:g} % in the last fifth of the epochs): {len(settled)} of "
+        f"{len(trained)} trainings"
+    )
+    if moving:
+        changes = (f"{_training(one)} ({one.convergence.change:+.1f} %)" for one in moving)
+        text += f"; not converged: {', '.join(changes)}"
+    if unknown:
+        reasons = Counter(one.convergence.why_unknown for one in unknown)
+        text += f"; unknown: {', '.join(f'{number} ({why})' for why, number in reasons.items())}"
+    return [*lines, text + "."]
+
+
+def _training(one: Trained) -> str:
+    return f"{one.recipe} seed {one.seed}"
 
 
 def cell_text(found: Reproduced, filled: Filled | None, notes: Mapping[str, int]) -> str:

@@ -19,6 +19,7 @@ from hpsbench.models._system import System
 from hpsbench.models.median_filter import wrap
 from hpsbench.pipeline.corrupt import corrupt
 from hpsbench.pipeline.extract import extract
+from hpsbench.pipeline.targets import write_targets
 from hpsbench.results.result import RESULTS, load_result
 from hpsbench.store.reader import open_store
 from hpsbench.tables.catalog import get_table
@@ -27,8 +28,12 @@ from hpsbench.tables.fill import Filled, fill_from_costs, fill_from_results, fil
 from hpsbench.tables.plan import CellPlan, Options, TablePlan, plan_table
 from hpsbench.tables.schema import Table
 from hpsbench.tables.steps import Step
+from hpsbench.tables.trained import Trained, trained_of
+from hpsbench.training.flow_encoder import get_flow_recipe, train_flow_encoder
 from hpsbench.training.loop import train
 
+UNDERTRAINED = "undertrained"
+"""Flag of results whose system was trained for less than its recipe declares."""
 Watch = Callable[[Step, int, int], Any]
 """Called as (step, number, of how many) when a step begins; gives a context whose value is the step's progress."""
 
@@ -53,6 +58,11 @@ class Reproduced:
     claims: tuple[Verdict, ...]
     command: str = ""
 
+    def trainings(self) -> tuple[Trained, ...]:
+        """Every training behind a cell once, in the order of the cells."""
+        cells = (*self.cells, *self.controls)
+        return tuple({one.step: one for filled in cells for one in filled.trained}.values())
+
     def to_json(self) -> dict[str, Any]:
         """The document of `reproduce --json`."""
         return {
@@ -61,6 +71,7 @@ class Reproduced:
             "cells": [filled.to_json(synthetic=self.synthetic) for filled in self.cells],
             "claims": [verdict.to_json() for verdict in self.claims],
             "controls": [filled.to_json(synthetic=self.synthetic) for filled in self.controls],
+            "trainings": [one.to_json() for one in self.trainings()],
             "title": self.table.title,
             "number": self.table.number,
             "command": self.command,
@@ -147,8 +158,9 @@ def _corrupt(step: Step, plan: TablePlan, root: Path, options: Options, progress
         mode=hurt["mode"],
         ratio=hurt["ratio"],
         consecutive=hurt["consecutive"],
+        severity=hurt.get("severity"),
         seed=hurt["seed"],
-        splits=None,
+        splits=key.get("splits"),
         view=key["view"],
         extractor=key["extractor"],
         device=options.device,
@@ -156,6 +168,22 @@ def _corrupt(step: Step, plan: TablePlan, root: Path, options: Options, progress
         progress=progress,
     )
     return {}
+
+
+def _flow_encoder(step: Step, plan: TablePlan, root: Path, options: Options, progress: Any) -> dict[str, Any]:
+    card = train_flow_encoder(
+        get_flow_recipe(extra=options.recipes), root, threads=options.workers, progress=progress
+    )
+    return {key: card[key] for key in ("held_out_px", "no_motion_px", "sha256")}
+
+
+def _targets(step: Step, plan: TablePlan, root: Path, options: Options, progress: Any) -> dict[str, Any]:
+    key = step.key
+    store = root / "stores" / f"{key['dataset']}.zarr"
+    card = write_targets(
+        store, root, view=key["view"], kind=key["target"], crop_scale=key["crop_scale"], progress=progress
+    )
+    return {"source": card.get("source"), "without": card["without"]}
 
 
 def _train(step: Step, plan: TablePlan, root: Path, options: Options, progress: Any) -> dict[str, Any]:
@@ -171,17 +199,19 @@ def _train(step: Step, plan: TablePlan, root: Path, options: Options, progress: 
         only_prepared=options.only_prepared,
         progress=progress,
     )
+    metric = step.key["recipe"]["validation"]["metric"]
     return {
         "left": str(run.checkpoint.relative_to(root)),
         "steps": run.steps,
-        "declared": step.what["declared"],
-        "left_out": step.what["left_out"],
+        **{key: step.what[key] for key in ("declared", "shorter", "left_out")},
+        "validation": [line["validation_mm"][metric] for line in run.history],
     }
 
 
 def _evaluate(step: Step, plan: TablePlan, root: Path, options: Options, progress: Any) -> dict[str, Any]:
     key = step.key
     model, trained = str(key["checkpoint"]), plan.steps.get(str(key["checkpoint"]))
+    behind = trainings_behind(plan, step)
     if trained is not None:
         model = str(root / (plan.record.read(trained) or {})["left"])
     system: System = load_system(
@@ -197,24 +227,44 @@ def _evaluate(step: Step, plan: TablePlan, root: Path, options: Options, progres
         dataset=key["setting"],
         features=key["features"],
         on_track=progress,
-        about={"step": step.id, "command": options.command, **_about_training(trained)},
+        about={"step": step.id, "command": options.command, **_about_training(trained, behind)},
     )
     if step.what["seed"] is not None:
         result = replace(result, seeds=(step.what["seed"],))
+    if any(one.undertrained for one in behind):
+        result = replace(result, flags=tuple(sorted({*result.flags, UNDERTRAINED})))
     folder = result.save(plan.record.folder_of(step))
     return {"left": str((folder / RESULTS).relative_to(root))}
 
 
-def _about_training(step: Step | None) -> dict[str, Any]:
-    """For the provenance of a result: which recipe was trained on which datasets."""
+def _about_training(step: Step | None, behind: Sequence[Trained]) -> dict[str, Any]:
+    """For the provenance of a result: which recipe was trained on which datasets, and for how long."""
     if step is None:
         return {}
-    return {"trained": step.what["name"], "trained_on": [s["dataset"] for s in step.key["sources"]]}
+    return {
+        "trained": step.what["name"],
+        "trained_on": [s["dataset"] for s in step.key["sources"]],
+        "trainings": [one.to_json() for one in behind],
+    }
+
+
+def trainings_behind(plan: TablePlan, step: Step) -> tuple[Trained, ...]:
+    """The trainings that were done for a step, the last one first: that of its system, and those that it began from."""
+    found: dict[str, Trained] = {}
+    for need in reversed(step.needs):
+        before = plan.steps[need]
+        done = plan.record.read(before) if before.kind == "train" else None
+        if done is not None:
+            found[need] = trained_of(done)
+            found |= {one.step: one for one in trainings_behind(plan, before)}
+    return tuple(found.values())
 
 
 _RUN: Mapping[str, Callable[[Step, TablePlan, Path, Options, Any], dict[str, Any]]] = {
     "extract": _extract,
     "corrupt": _corrupt,
+    "flow-encoder": _flow_encoder,
+    "targets": _targets,
     "train": _train,
     "evaluate": _evaluate,
 }
@@ -236,18 +286,10 @@ def _fill(planned: CellPlan, plan: TablePlan, failed: Mapping[str, str], options
         return Filled(cell=cell, why_not=str(problem))
     steps = [plan.steps[i] for i in planned.evaluations]
     results = [load_result(plan.record.folder_of(step)) for step in steps]
-    trained = [_training(plan, step) for step in steps]
-    filled = fill_from_results(
-        cell, results, undertrained=any(done["steps"] < done["declared"] for done in trained if done)
-    )
-    left_out = sorted({dataset for done in trained if done for dataset in done["left_out"]})
+    trained = tuple({one.step: one for step in steps for one in trainings_behind(plan, step)}.values())
+    filled = fill_from_results(cell, results, trained=trained)
+    left_out = sorted({dataset for one in trained for dataset in one.left_out})
     return replace(filled, flags=(*filled.flags, *(f"trained-without-{dataset}" for dataset in left_out)))
-
-
-def _training(plan: TablePlan, evaluation: Step) -> dict[str, Any] | None:
-    """What is recorded of the training behind an evaluation; None where nothing was trained."""
-    trained = plan.steps.get(str(evaluation.key["checkpoint"]))
-    return None if trained is None else plan.record.read(trained)
 
 
 def save(found: Reproduced, folder: Path, forms: Mapping[str, Callable[[Reproduced], str]]) -> Sequence[Path]:

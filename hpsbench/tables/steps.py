@@ -13,10 +13,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-Kind = Literal["extract", "corrupt", "train", "evaluate"]
+Kind = Literal["extract", "corrupt", "flow-encoder", "targets", "train", "evaluate"]
 
 # Seconds for one unit, two CPU cores, embedded encoder, SPIN's regressor: only until a first run was timed.
-ROUGH: Mapping[str, float] = {"extract": 0.012, "corrupt": 0.02, "train": 0.35, "evaluate": 0.004}
+ROUGH: Mapping[str, float] = {
+    "extract": 0.012,
+    "corrupt": 0.02,
+    "flow-encoder": 0.15,
+    "targets": 0.015,
+    "train": 0.35,
+    "evaluate": 0.004,
+}
 
 
 @dataclass(frozen=True, kw_only=True)

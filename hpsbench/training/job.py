@@ -284,7 +284,12 @@ def _flow_set(source: Source, store: ClipStore, features: str) -> FeatureSet:
 
 def _further(root: Path, source: Source, store: ClipStore, features: str, wanted: Wanted) -> Further:
     """Where a source's further inputs are. Raises MissingFeatures as `_flow_set`."""
-    hidden = [name for name in store.features if name.startswith(f"{features}+spsnet-occ")]
+    hidden = [
+        name
+        for name, found in store.features.items()
+        if name.startswith(f"{features}+spsnet-occ")
+        and source.split in found.attrs.get("splits", (source.split,))
+    ]
     return Further(
         wanted=wanted,
         flow=_flow_set(source, store, features) if wanted.flow else None,
@@ -345,5 +350,13 @@ def run_id(job: Job) -> str:
         job.seed,
         __version__,
     ]
+    beside = [
+        str(path.relative_to(job.request.root))
+        for s in job.sources
+        for kind, wanted in (("masks", s.further.wanted.masks), ("flow", s.further.wanted.flow_field))
+        if wanted and s.further.folder is not None and (path := s.further.folder / f"{kind}.npy").is_file()
+    ]
+    if beside:  # losses that had no data before have some now: another run
+        content.append(beside)
     text = json.dumps(content, sort_keys=True, default=str)
     return f"{job.recipe.name}-s{job.seed}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"

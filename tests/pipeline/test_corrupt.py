@@ -1,3 +1,5 @@
+import dataclasses
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -6,12 +8,22 @@ import numpy as np
 import pytest
 
 from hpsbench.corruption._block import paint_square
-from hpsbench.errors import FeatureMismatch, MissingFeatures, UnknownName, UsageError
+from hpsbench.corruption._catalog import get_corruption
+from hpsbench.corruption._corruption import Scene
+from hpsbench.errors import (
+    BadData,
+    FeatureMismatch,
+    MissingFeatures,
+    ResumeMismatch,
+    UnknownName,
+    UsageError,
+)
 from hpsbench.features.images import crop, decode
-from hpsbench.pipeline.corrupt import corrupt, preview
+from hpsbench.pipeline.corrupt import corrupt, preview, unchanged_rows
 from hpsbench.pipeline.extract import FeatureJob, extract
 from hpsbench.store import layout
 from hpsbench.store.reader import open_store
+from hpsbench.types import IntArray
 
 MakeStore = Callable[..., Path]
 NAME = "patches-tcmr+center-0.33x1-s0"
@@ -149,6 +161,67 @@ def test_a_set_without_a_split_says_how_to_add_it(clean: Path) -> None:
 def test_a_corruption_that_hits_nothing_is_refused(clean: Path) -> None:
     with pytest.raises(UsageError, match="hits no frame of test"):
         run(clean, ratio=0.01, splits=["test"])
+
+
+def test_a_set_says_the_version_of_its_corruption_and_another_one_makes_it_again(
+    clean: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(clean)
+    place = clean / "features" / NAME / "zarr.json"
+    written = place.read_bytes()
+    assert open_store(clean).features[NAME].attrs["corruption"]["version"] == 1
+    old = json.loads(written)
+    del old["attributes"]["corruption"]["version"]  # as sets were before they said one
+    place.write_bytes(layout.encode(old))
+    run(clean)
+    assert place.read_bytes() == layout.encode(old)
+    place.write_bytes(written)
+    later = dataclasses.replace(get_corruption("center"), version=2)
+    monkeypatch.setattr("hpsbench.pipeline.corrupt.get_corruption", lambda name: later)
+    with pytest.raises(
+        ResumeMismatch, match="made by version 1 of the corruption 'center', which is now at version 2"
+    ):
+        run(clean)
+
+
+def test_a_hit_frame_that_looks_as_before_is_counted(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    center = get_corruption("center")
+
+    def beside(
+        scene: Scene, hit: IntArray, strength: tuple[float, ...], rng: np.random.Generator
+    ) -> IntArray:
+        plan = center.draw(scene, hit, strength, rng)
+        plan[0] = -500, -500, 20  # left of the image
+        return plan
+
+    other = dataclasses.replace(center, draw=beside)
+    monkeypatch.setattr("hpsbench.pipeline.corrupt.get_corruption", lambda name: other)
+    job = run(clean)
+    assert job.corruption is not None
+    assert (job.corruption["hit"], job.corruption["unchanged"]) == (15, 2)
+    store = open_store(clean)
+    features = store.features[NAME]
+    hits = features.attrs["corruption"]["hits"]
+    beside_rows = [row for row, left in zip(hits["row"], hits["left"], strict=True) if left == -500]
+    assert unchanged_rows(store, NAME).tolist() == beside_rows
+    np.testing.assert_array_equal(
+        features.of(np.asarray(beside_rows)), store.features["patches-tcmr"].of(np.asarray(beside_rows))
+    )
+    again = run(clean)
+    assert again.corruption is not None
+    assert again.corruption["unchanged"] == 2
+
+
+def test_a_network_that_does_not_see_what_changed_is_an_error(
+    clean: Path, patches: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blind = open_store(clean).features["patches-tcmr"].data[:].mean(axis=0, keepdims=True).repeat(16, axis=0)
+    monkeypatch.setattr(patches, "__call__", lambda self, batch: blind)
+    shutil.rmtree(clean / "features" / "patches-tcmr")
+    root = clean.parents[1]
+    extract(clean, root, view="tcmr", extractor="patches", raw=root / "raw", device="cpu")
+    with pytest.raises(BadData, match=r"image_\d+.jpg \(row \d+\): .* changed \d.*%.*'patches' blind"):
+        run(clean)
 
 
 def test_wrong_settings_are_refused(clean: Path, patches: type, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from hpsbench.tables.cells import RESULT_NAMES, Cell, control_cells, table_cells
 from hpsbench.tables.claims import judge
 from hpsbench.tables.fill import Filled, fill_from_results
 from hpsbench.tables.run import Reproduced
+from hpsbench.tables.trained import Trained, trained_of
 
 SEQUENCES, FRAMES = 10, 30
 
@@ -53,6 +54,32 @@ def make_result() -> Callable[..., Result]:
 
 
 @pytest.fixture
+def make_trained() -> Callable[..., Trained]:
+    """A training as its step's record tells of it: whole and settled unless said otherwise."""
+
+    def make(
+        *,
+        recipe: str = "vibe",
+        seed: int = 0,
+        steps: int = 96,
+        shorter: tuple[str, ...] = (),
+        curve: tuple[float, ...] = (60.0, 55.0, 52.0, 50.0, 49.9),
+    ) -> Trained:
+        return trained_of(
+            {
+                "id": f"train-{recipe}-{seed}",
+                "key": {"recipe": {"name": recipe, "validation": {"metric": "pa_mpjpe"}}, "seed": seed},
+                "steps": steps,
+                "declared": 96,
+                "shorter": list(shorter),
+                "validation": list(curve),
+            }
+        )
+
+    return make
+
+
+@pytest.fixture
 def make_reproduced(make_result: Callable[..., Result]) -> Callable[..., Reproduced]:
     """A whole table whose cells of 3DPW hold `value(cell)` (the printed number by default); others say why not."""
 
@@ -72,7 +99,7 @@ def make_reproduced(make_result: Callable[..., Result]) -> Callable[..., Reprodu
             if wanted is None or cell.metric not in RESULT_NAMES:
                 return Filled(cell=cell, why_not="nothing here measures it")
             result = make_result({RESULT_NAMES[cell.metric]: wanted}, **facts)
-            return fill_from_results(cell, [result], undertrained=False)
+            return fill_from_results(cell, [result])
 
         found = [filled(cell) for cell in cells]
         return Reproduced(

@@ -8,6 +8,7 @@ from hpsbench.tables.cells import Cell, table_cells
 from hpsbench.tables.claims import judge
 from hpsbench.tables.fill import Filled, fill_from_results
 from hpsbench.tables.run import Reproduced
+from hpsbench.tables.trained import Trained
 
 # What a reader finds by hand in the printed numbers.
 PRINTED = {
@@ -86,17 +87,22 @@ def test_what_is_lost_from_a_baseline_is_compared(make_reproduced: Callable[...,
     assert found["no-difference-20"] == "fails"
 
 
-def test_an_undertrained_cell_takes_no_part(make_result: Callable[..., Result]) -> None:
+def test_an_undertrained_cell_takes_no_part(
+    make_result: Callable[..., Result], make_trained: Callable[..., Trained]
+) -> None:
     table = get_table("spsnet:table4")
-    cells = [
-        fill_from_results(
-            cell, [make_result({"pa_mpjpe": 50.0, "mpjpe": 80.0, "pve_raw": 90.0})], undertrained=True
-        )
-        for cell in table_cells(table)
-    ]
-    verdict = judge(table.claims[0], cells)
+    means = {"pa_mpjpe": 50.0, "mpjpe": 80.0, "pve_raw": 90.0}
+
+    def cells(trained: Trained) -> list[Filled]:
+        return [
+            fill_from_results(cell, [make_result(means)], trained=[trained]) for cell in table_cells(table)
+        ]
+
+    verdict = judge(table.claims[0], cells(make_trained(shorter=("3 of 96 steps",))))
     assert verdict.here == "undecided"
     assert "undertrained" in verdict.why
+    whole = judge(table.claims[0], cells(make_trained()))
+    assert "undertrained" not in whole.why
 
 
 def test_a_higher_pck_is_the_better_one() -> None:
@@ -114,7 +120,7 @@ def test_several_seeds_are_paired(make_result: Callable[..., Result]) -> None:
         shift = 3.0 if cell.condition["temporal_module"] == "gru" else 0.0
         means = {"pa_mpjpe": 50.0 + shift, "mpjpe": 80.0 + shift, "pve_raw": 90.0 + shift}
         results = [make_result(means, seed=seed) for seed in range(3)]
-        cells.append(fill_from_results(cell, results, undertrained=False))
+        cells.append(fill_from_results(cell, results))
     assert cells[0].why_not is None
     assert cells[0].to_json(synthetic=True)["seeds"] == 3
     assert judge(table.claims[0], cells).here == "holds"

@@ -2,12 +2,14 @@ import csv
 import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hpsbench.tables import run
+from hpsbench.corruption._catalog import get_corruption
+from hpsbench.tables import inputs, run
 from hpsbench.tables.catalog import get_table, list_tables
 from hpsbench.tables.plan import LEFT_OUT, Options, plan_table
 from hpsbench.tables.render import FORMS, csv_text
@@ -42,6 +44,51 @@ def test_a_table_is_filled_from_runs(table5: Reproduced) -> None:
     medians = [c for c in document["controls"] if c["measured"] is not None]
     assert {c["method"] for c in medians} == {"spin-median"}
     assert len(medians) == 8
+
+
+def test_a_result_says_what_its_features_went_through(table5: Reproduced) -> None:
+    results = {r.condition: r for f in table5.cells for r in f.results}
+    clean, hurt = results[None].provenance, results["center-0.33x1-s0"].provenance
+    assert clean["corruption"] is None
+    told = {key: hurt["corruption"][key] for key in ("mode", "ratio", "consecutive", "seed", "pattern", "fill", "version")}  # fmt: skip
+    assert told == {"mode": "center", "ratio": 0.33, "consecutive": 1, "seed": 0, "pattern": "random", "fill": "black", "version": 1}  # fmt: skip
+    assert len(hurt["corruption"]["manifest_sha256"]) == 64
+    assert hurt["corruption"]["hit"] > 0
+    for made in (clean, hurt):
+        assert made["renderer"] == {"format": "hpsbench-synthetic", "version": 1, "size": "tiny", "seed": 0}
+        assert len(made["extractor_sha256"]) == 64
+        assert made["trainings"][0]["undertrained"] is True
+        assert made["trainings"][0]["converged"] is None
+    assert all("undertrained" in r.flags for r in results.values())
+
+
+def test_a_step_is_another_where_renderer_encoder_or_corruption_is_another(
+    world: Path, table5: Reproduced, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = get_table("catfa:table5")
+
+    def ids() -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for step in plan_table(table, world, TINY).steps.values():
+            found.setdefault(step.kind, set()).add(step.id)
+        return found
+
+    before = ids()
+    monkeypatch.setattr(inputs, "renderer", lambda store: {"format": "hpsbench-synthetic", "version": 2})
+    assert all(before[kind].isdisjoint(found) for kind, found in ids().items())
+    monkeypatch.undo()
+    changed = replace(get_corruption("center"), version=2)
+    monkeypatch.setattr(inputs, "get_corruption", lambda name: changed)
+    after = ids()
+    assert after["extract"] == before["extract"]
+    assert after["corrupt"].isdisjoint(before["corrupt"])
+    assert len(after["evaluate"] & before["evaluate"]) == len(after["evaluate"]) // 2  # the clean ones
+    steps = plan_table(table, world, TINY)
+    assert not any(steps.is_done(step) for step in steps.steps.values() if step.kind == "corrupt")
+    monkeypatch.undo()
+    monkeypatch.setattr(inputs.Inputs, "_encoder", lambda *_: "f" * 64)
+    other = ids()
+    assert all(other[kind].isdisjoint(found) for kind, found in before.items())
 
 
 def test_the_filter_smooths_and_nothing_undertrained_decides(table5: Reproduced) -> None:
