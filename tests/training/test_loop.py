@@ -17,7 +17,7 @@ from hpsbench.training.batches import Batch, TrainingWindows, crop_keypoints
 from hpsbench.training.config import get_training_recipe
 from hpsbench.training.job import Request, make_job
 from hpsbench.training.kit import Hardware
-from hpsbench.training.loop import Run, on_split, plan_training, train
+from hpsbench.training.loop import Run, for_validation, plan_training, train
 
 FEATURES = "embedded-tcmr"
 
@@ -134,9 +134,13 @@ def test_validation_on_another_split_is_another_protocol() -> None:
     from hpsbench.protocols.catalog import get_protocol
 
     protocol = get_protocol("tcmr")
-    other = on_split(protocol, "3dpw", "val")
+    other = for_validation(protocol, "3dpw", "val", "pa_mpjpe")
     assert other.rule("3dpw").splits == ("val",)
     assert other.sha256 != protocol.sha256
+    names = [metric.name for metric in protocol.rule("3dpw").metrics]
+    assert [m.name for m in other.rule("3dpw").metrics] == [name for name in names if name != "pve_raw"]
+    by_mesh = for_validation(protocol, "3dpw", "val", "pve_raw")
+    assert [m.name for m in by_mesh.rule("3dpw").metrics] == names
 
 
 def test_frames_without_smpl_parameters_take_no_part(tiny_world: Path, tmp_path: Path) -> None:
