@@ -141,7 +141,7 @@ def trial_plans(size: str) -> list[TrialPlan]:
     """The trials of one size."""
     plans = []
     for index, (subject, action, subaction) in enumerate(_trials(size)):
-        frames = {"tiny": (33, 26, 24, 25)[index % 4], "small": 120, "full": 300 + 137 * index % 601}[size]
+        frames = {"tiny": (33, 26, 36, 37)[index % 4], "small": 120, "full": 300 + 137 * index % 601}[size]
         plans.append(
             TrialPlan(
                 subject=subject,

@@ -95,7 +95,7 @@ def test_verify_has_no_errors(layout: str, root: Path) -> None:
 def test_official_files_are_those_of_the_site(root: Path, store: ClipStore) -> None:
     raw = root / "raw" / KEY
     with cdflib.CDF(raw / "S9/MyPoseFeatures/D2_Positions/Directions.60457274.cdf") as file:
-        assert file.varget("Pose").shape == (1, 24, 64)
+        assert file.varget("Pose").shape == (1, 36, 64)
     assert (raw / "S9/Videos/Directions.60457274.mp4").is_file()
     assert not list((raw / "S11").rglob("*54138969*.jpg"))
     assert (raw / "S1/MyPoseFeatures/D3_Positions_mono/_ALL.54138969.cdf").is_file()
