@@ -22,7 +22,7 @@ def synth_command(
         str | None,
         typer.Option(
             "--layout",
-            help="Raw layout of a dataset that comes in several (h36m: official, moon, fetch; posetrack: 2018, 21; "
+            help="Raw layout of a dataset that comes in several (h36m: official, moon, fetch; posetrack: 2018, 21, 2017; "
             "instavariety: tfrecord, collection; mpi-inf-3dhp: frames, video). Default: the first.",
         ),
     ] = None,

@@ -1,7 +1,8 @@
 """A synthetic PoseTrack in its raw layouts: `posetrack_data/annotations/<split>/<video>.json` and `images`.
 
 Layout `2018` is PoseTrack 2018; `21` is PoseTrack21, which has the same schema with a few more keys, in
-`posetrack_data/<split>`, and no files for the test split.
+`posetrack_data/<split>`, and no files for the test split; `2017` has the same people in `annolist` files, without ears
+and without boxes (so without the one that has no width).
 
 Two people per video, images of 640 x 360. As in the release, a video of the training split is annotated in the frames
 round its middle, one of the validation split in every fourth frame elsewhere too; ears are never annotated, boxes reach
@@ -16,12 +17,13 @@ that mix whole and other numbers.
 
 import functools
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hpsbench.synth import posetrack_annolist
 from hpsbench.synth.output import Progress, write_items, write_jpeg, write_whole
 from hpsbench.synth.points import named_points
 from hpsbench.synth.scene import HEIGHT, WIDTH, Scene, make_scene
@@ -29,7 +31,7 @@ from hpsbench.synth.seeds import dataset_owner, generator
 from hpsbench.types import BoolArray, FloatArray, IntArray
 
 DATASET = "posetrack"
-LAYOUTS = ("2018", "21")
+LAYOUTS = ("2018", "21", "2017")
 NO_WIDTH, NO_JOINTS, NEGATIVE = 2, 4, 5
 """Which annotation of person 0 in the first training video has a defect."""
 _COUNTS = {"tiny": (2, 2), "small": (12, 4), "full": (24, 12)}
@@ -161,7 +163,7 @@ def write(
     Returns:
         The videos' plans; `track_truth` has the ground truth.
     """
-    plans = video_plans(size)
+    plans = [_named(video, layout) for video in video_plans(size)]
     job = functools.partial(write_video, root, size=size, seed=seed, layout=layout)
     write_items(
         plans,
@@ -182,21 +184,23 @@ def write_video(root: Path, video: VideoPlan, *, size: str, seed: int, layout: s
     """Render and write one video: images that are there are kept, the annotation file is written last."""
     from hpsbench.synth.render import render_frame
 
-    scene = make_video(video, size, seed)
+    video, scene = _named(video, layout), make_video(video, size, seed)
     for index in range(video.frames):
-        path = root / "images" / video.split / video.name / f"{index:06d}.jpg"
+        path = root / _image(video, index, layout)
         if not path.is_file():
             write_jpeg(path, render_frame(scene, index, level=2))
-    document = _document(video, scene)
+    document = _annolist(video, scene) if layout == "2017" else _document(video, scene)
     if layout == "21":
         _add_keys_of_21(document)
     write_whole(_annotations(root, video, layout), json.dumps(document).encode())
     return video
 
 
-def track_truth(size: str, seed: int = 0) -> list[TrackTruth]:
+def track_truth(size: str, seed: int = 0, layout: str = LAYOUTS[0]) -> list[TrackTruth]:
     """The ground truth of every track of a size, in the order of the plan, without rendering."""
-    return [track for video in video_plans(size) for track in annotate(video, make_video(video, size, seed))]
+    videos = [_named(video, layout) for video in video_plans(size)]
+    tracks = [track for video in videos for track in annotate(video, make_video(video, size, seed))]
+    return [_as_in_2017(track) for track in tracks] if layout == "2017" else tracks
 
 
 def make_video(video: VideoPlan, size: str, seed: int) -> Scene:
@@ -266,8 +270,41 @@ def _box(points: FloatArray) -> FloatArray:
     return np.round(np.concatenate([seen.min(axis=0) - margin, seen.max(axis=0) + margin]), 2)
 
 
+def _named(video: VideoPlan, layout: str) -> VideoPlan:
+    """The video under the name that it has in a layout."""
+    if layout != "2017":
+        return video
+    return replace(video, name=posetrack_annolist.stem(video.number, video.split))
+
+
+def _image(video: VideoPlan, frame: int, layout: str = LAYOUTS[0]) -> str:
+    if layout == "2017":
+        return posetrack_annolist.image(video.number, frame)
+    return f"images/{video.split}/{video.name}/{frame:06d}.jpg"
+
+
+def _as_in_2017(track: TrackTruth) -> TrackTruth:
+    """Frames counted from 1, and boxes 1.3 times the joints': a store's, since the files have none."""
+    boxes = [_box(points) if points[:, 2].any() else np.full(4, np.nan) for points in track.keypoints2d]
+    first = posetrack_annolist.FIRST_IMAGE
+    return replace(track, frame_id=track.frame_id + first, bbox_xyxy=np.stack(boxes))
+
+
+def _annolist(video: VideoPlan, scene: Scene) -> dict[str, Any]:
+    people = [
+        (track.frame_id, track.keypoints2d, np.stack([_head(points) for points in track.keypoints2d]))
+        for track in annotate(video, scene)
+    ]
+    return posetrack_annolist.document(video.number, video.labelled, JOINTS, people)
+
+
+def _head(points: FloatArray) -> FloatArray:
+    """(4,) corners of the box about nose, neck and top of the head; zeros where none is seen."""
+    return _box(points[:3]) if (points[:3, 2] > 0).any() else np.zeros(4)
+
+
 def _annotations(root: Path, video: VideoPlan, layout: str) -> Path:
-    inner = "annotations/" if layout == LAYOUTS[0] else ""
+    inner = "" if layout == "21" else "annotations/"
     return root / f"posetrack_data/{inner}{video.split}/{video.name}.json"
 
 
@@ -287,7 +324,7 @@ def _document(video: VideoPlan, scene: Scene) -> dict[str, Any]:
     for person, track in enumerate(annotate(video, scene)):
         for n, frame in enumerate(track.frame_id.tolist()):
             points, (x1, y1, x2, y2) = track.keypoints2d[n], track.bbox_xyxy[n].tolist()
-            head = _box(points[:3]) if (points[:3, 2] > 0).any() else np.zeros(4)
+            head = _head(points)
             annotations.append(
                 {
                     "bbox_head": _mixed([head[0], head[1], *(head[2:] - head[:2])]),
@@ -309,7 +346,7 @@ def _images(video: VideoPlan) -> list[dict[str, Any]]:
         {
             "has_no_densepose": True,
             "is_labeled": bool(video.labelled[frame]),
-            "file_name": f"images/{video.split}/{video.name}/{frame:06d}.jpg",
+            "file_name": _image(video, frame),
             "nframes": video.frames,
             "frame_id": video.image_id(frame),
             "vid_id": f"{video.number:06d}",

@@ -145,3 +145,35 @@ def test_the_release_of_21_gives_the_same_store(store: ClipStore, tmp_path: Path
     for item in of_21.tracks():
         for name in ("frame_id", "keypoints2d", "bbox_xyxy", "is_labeled"):
             np.testing.assert_array_equal(of_21.frames[name][item.rows], store.frames[name][rows[item.track]])
+
+
+def test_the_files_of_2017_give_the_truth_without_boxes(tmp_path: Path) -> None:
+    raw = tmp_path / "raw" / KEY
+    mark(raw, KEY, "tiny", 0, layout="2017")
+    for video in video_plans("tiny")[::3]:  # one of each split
+        write_video(raw, video, size="tiny", seed=0, layout="2017")
+    path = raw / "posetrack_data/annotations/train/000001_mpii_relpath_5sec_trainsub.json"
+    [first, *_] = json.loads(path.read_text())["annolist"]
+    assert first["image"] == [{"name": "images/bonn_5sec/000001_mpii/00000001.jpg"}]
+    assert (raw / first["image"][0]["name"]).is_file()
+    prepare(KEY, tmp_path)
+    report = verify(KEY, tmp_path)
+    assert report.ok, report.problems
+    assert "image-missing" not in {problem.kind for problem in report.problems}
+    of_17 = open_store(tmp_path / "stores" / f"{KEY}.zarr")
+    truth = {track.key: track for track in track_truth("tiny", layout="2017")}
+    found = {item.track: item.rows for item in of_17.tracks()}
+    assert set(found) == {
+        f"{name}_{person}"
+        for name in ("000001_mpii_relpath_5sec_trainsub", "010003_mpii_relpath_5sec_valsub")
+        for person in (0, 1)
+    }
+    for track, rows in found.items():
+        known = truth[track]
+        np.testing.assert_array_equal(of_17.frames["frame_id"][rows], known.frame_id)
+        np.testing.assert_allclose(of_17.frames["keypoints2d"][rows], known.keypoints2d, atol=1e-4)
+        np.testing.assert_allclose(of_17.frames["bbox_xyxy"][rows], known.bbox_xyxy, atol=2e-2)
+        np.testing.assert_array_equal(of_17.frames["is_labeled"][rows], known.is_labeled)
+    first_of_all = truth["000001_mpii_relpath_5sec_trainsub_0"]
+    assert np.isnan(first_of_all.bbox_xyxy[posetrack.NO_JOINTS]).all()
+    assert first_of_all.frame_id[0] == track_truth("tiny")[0].frame_id[0] + 1
