@@ -129,6 +129,8 @@ class Validation(_Table):
     protocol: str
     split: str = "val"
     metric: str = "pa_mpjpe"
+    tracks: int | None = Field(default=None, ge=1)
+    """Only the first so many tracks of the split; None: all."""
 
 
 class TrainingRecipe(_Table):

@@ -417,6 +417,7 @@ class Run:
     def _score(self) -> dict[str, float]:
         self.system.eval()
         job = self.job
+        limits = [n for n in (job.request.limit, self.recipe.validation.tracks) if n is not None]
         result = evaluate(
             self.system,
             self.protocol,
@@ -424,7 +425,7 @@ class Run:
             root=job.request.root,
             bodies=self.bodies,
             features=job.features,
-            limit=job.request.limit,
+            limit=min(limits, default=None),
         )
         return {name: float(value) for name, value in result.summary.items()}
 
