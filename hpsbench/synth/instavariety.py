@@ -151,9 +151,10 @@ def shard_plans(size: str) -> list[ShardPlan]:
     ]
 
 
-def plan(size: str) -> list[tuple[str, int]]:
-    """(split, frames) of every track."""
-    return [(track.split, track.frames) for track in track_plans(size)]
+def plan(size: str, layout: str = LAYOUTS[0]) -> list[tuple[str, int]]:
+    """(split, frames) of every track; the collection has those of the training split alone."""
+    tracks = [(track.split, track.frames) for track in track_plans(size)]
+    return [track for track in tracks if track[0] == "train"] if layout == "collection" else tracks
 
 
 def write(

@@ -2,10 +2,12 @@
 
 A module is a writer if it says `DATASET = "<key>"` on a line of its own and has `plan(size)` and
 `write(folder, size, seed, workers, progress)`; nothing else has to know about it. One whose dataset comes in several raw
-layouts names them in `LAYOUTS`, the usual one first, and `write` takes `layout` too.
+layouts names them in `LAYOUTS`, the usual one first, and `write` takes `layout` too; so does `plan`, if one of them holds
+less than the others.
 """
 
 import importlib
+import inspect
 import json
 import re
 from collections.abc import Callable
@@ -51,8 +53,10 @@ def plan_world(
     Raises:
         UnknownName: no such dataset, size or layout.
     """
-    sequences = _writer(dataset).plan(_checked(size))
+    make_plan = _writer(dataset).plan
     layout = _checked_layout(dataset, layout)
+    told = {"layout": layout} if "layout" in inspect.signature(make_plan).parameters else {}
+    sequences = make_plan(_checked(size), **told)
     counts: dict[str, dict[str, int]] = {}
     for split, frames in sequences:
         count = counts.setdefault(split, {"sequences": 0, "frames": 0})

@@ -99,10 +99,11 @@ def test_people_are_seen_in_their_crops(truth: dict[str, TrackTruth]) -> None:
 def test_the_collection_holds_the_same_training_tracks(
     store: ClipStore, truth: dict[str, TrackTruth], tmp_path: Path
 ) -> None:
-    synthesize_raw(KEY, tmp_path, layout="collection")
+    written = synthesize_raw(KEY, tmp_path, layout="collection")
     with h5py.File(tmp_path / "raw" / KEY / "insta_train_db.h5") as file:
         shapes = {key: (values.shape[1:], values.dtype.kind) for key, values in file.items()}
-        first = file["vid_name"][0]
+        first, rows_there = file["vid_name"][0], len(file["frame_id"])
+    assert written["splits"] == {"train": {"sequences": 3, "frames": rows_there}}
     assert shapes == {
         "features": ((2048,), "f"), "frame_id": ((), "i"), "joints2D": ((25, 3), "f"), "vid_name": ((), "S"),
     }  # fmt: skip
