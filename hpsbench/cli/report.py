@@ -18,7 +18,9 @@ def register(app: typer.Typer) -> None:
 def report_command(
     runs: Annotated[
         list[str],
-        typer.Argument(help="Results: folders, or names under R/runs; LABEL=RUN names one in the report."),
+        typer.Argument(
+            help="Results and sweeps: folders, or names under R/runs; LABEL=RUN names one in the report."
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", help="HTML file to write.")] = Path("report.html"),
     root: Root = HERE,
@@ -34,16 +36,16 @@ def report_command(
     json: AsJson = False,
 ) -> None:
     """Write one HTML file about RUNS: tables, plots, worst frames, 3D viewer, protocol, provenance; no network."""
-    from hpsbench.reports.material import load_runs
     from hpsbench.reports.page import VIEWERS, plan_report, write_report
+    from hpsbench.reports.sweeps import load_material
 
     if viewer not in VIEWERS:
         raise UsageError(f"--viewer {viewer!r}: one of {', '.join(VIEWERS)}")
-    loaded = load_runs(runs, root=root, predictions=_files(pred or []))
+    loaded, sweeps = load_material(runs, root=root, predictions=_files(pred or []))
     if dry_run:
-        _show_plan(plan_report(loaded, out, root=root), json)
+        _show_plan(plan_report(loaded, out, sweeps=sweeps, root=root), json)
         return
-    written = write_report(loaded, out, root=root, title=title, viewer=viewer)
+    written = write_report(loaded, out, sweeps=sweeps, root=root, title=title, viewer=viewer)
     if json:
         emit_json({"path": written.path, "bytes": written.size, "runs": written.runs, "notes": written.notes})
         return
@@ -72,6 +74,8 @@ def _show_plan(plan: dict[str, Any], json: bool) -> None:
     for setting in plan["settings"]:
         bodies = ", ".join(setting["predictions_of"]) or "no run"
         note(f"{setting['protocol']} on {setting['dataset']}: {_plain(', '.join(setting['runs']))}")
+        for kind in setting["sweeps"]:
+            note(f"  {kind} sweep")
         note(f"  images: {'yes' if setting['images'] else 'no'}; predicted bodies of {_plain(bodies)}")
         for text in setting["missing"]:
             note(f"  {_plain(text)}")

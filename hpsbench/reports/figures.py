@@ -36,8 +36,13 @@ class Bar:
     width: float | None
 
 
-def interval_bars(runs: Sequence[Run], metric: str) -> tuple[list[Bar], list[tuple[float, str]]]:
-    """Means and intervals of a metric on one axis that begins at zero, and the axis' ticks (percent, text)."""
+def interval_bars(
+    runs: Sequence[Run], metric: str, *, said: str | None = None
+) -> tuple[list[Bar], list[tuple[float, str]]]:
+    """Means and intervals of a metric on one axis that begins at zero, and the axis' ticks (percent, text).
+
+    `said`: a reason for the lack of intervals that the page gives elsewhere.
+    """
     found = [
         (i, run, run.result.summary[metric]) for i, run in enumerate(runs) if metric in run.result.summary
     ]
@@ -51,7 +56,7 @@ def interval_bars(runs: Sequence[Run], metric: str) -> tuple[list[Bar], list[tup
         if value.interval is not None:
             low, high = value.interval
             text += f", 95 % interval {number(low, value.unit)} to {number(high, value.unit)}"
-        elif value.why_no_interval:
+        elif value.why_no_interval and value.why_no_interval != said:
             text += f"; no interval: {value.why_no_interval}"
         bars.append(
             Bar(
@@ -84,8 +89,16 @@ def nice_ticks(low: float, high: float, count: int = 4) -> list[float]:
 class Axes:
     """A frame with ticks and labels, and the way from data to the drawing."""
 
-    def __init__(self, x: Sequence[float], y: Sequence[float], x_label: str, y_label: str) -> None:
+    def __init__(
+        self,
+        x: Sequence[float],
+        y: Sequence[float],
+        x_label: str,
+        y_label: str,
+        x_texts: Sequence[str] | None = None,
+    ) -> None:
         self.x, self.y = x, y
+        self.x_texts = x_texts or [f"{tick:g}" for tick in x]
         self.parts = [self._grid(x_label, y_label)]
 
     def at(self, x: float, y: float) -> tuple[float, float]:
@@ -97,17 +110,18 @@ class Axes:
             round(HEIGHT - _BOTTOM - up * (HEIGHT - _TOP - _BOTTOM), 1),
         )
 
-    def line(self, points: Sequence[tuple[float, float]], series: int) -> None:
-        """A line through points."""
+    def line(self, points: Sequence[tuple[float, float]], series: int, *, beside: bool = False) -> None:
+        """A line through points; `beside`: through where `dot` puts them."""
+        aside = self._aside(series) if beside else 0
         path = " ".join(
-            f"{'L' if i else 'M'}{x:g} {y:g}" for i, (x, y) in enumerate(self.at(*p) for p in points)
+            f"{'L' if i else 'M'}{x + aside:g} {y:g}" for i, (x, y) in enumerate(self.at(*p) for p in points)
         )
         self.parts.append(f'<path class="line s{series % SERIES}" d="{path}"/>')
 
     def dot(self, x: float, y: float, series: int, band: tuple[float, float] | None, title: str) -> None:
         """A point with its interval."""
         px, py = self.at(x, y)
-        px += 3 * (series % SERIES)  # so that intervals at one place stand side by side
+        px += self._aside(series)
         whisker = ""
         if band is not None:
             low, high = (self.at(x, value)[1] for value in band)
@@ -116,6 +130,10 @@ class Axes:
             f'<g><title>{escape(title)}</title>{whisker}<circle class="dot s{series % SERIES}" cx="{px:g}" '
             f'cy="{py:g}" r="4"/></g>'
         )
+
+    def _aside(self, series: int) -> float:
+        """How far to the right a series is drawn, so that intervals at one place stand side by side."""
+        return 3.0 * (series % SERIES)
 
     def svg(self, title: str) -> str:
         """The drawing; `title` says what it shows to those who cannot see it."""
@@ -132,17 +150,17 @@ class Axes:
             y = self.at(self.x[0], tick)[1]
             parts.append(f'<path class="rule" d="M{left} {y:g}H{right}"/>')
             parts.append(f'<text class="tick end" x="{left - 6}" y="{y + 4:g}">{tick:g}</text>')
-        for tick in self.x:
+        for tick, text in zip(self.x, self.x_texts, strict=True):
             x = self.at(tick, self.y[0])[0]
             parts.append(f'<path class="rule" d="M{x:g} {bottom}v4"/>')
-            parts.append(f'<text class="tick middle" x="{x:g}" y="{bottom + 17}">{tick:g}</text>')
+            parts.append(f'<text class="tick middle" x="{x:g}" y="{bottom + 17}">{escape(text)}</text>')
         parts.append(
             f'<text class="axis middle" x="{(left + right) / 2:g}" y="{HEIGHT - 5}">{escape(x_label)}</text>'
         )
         middle = (_TOP + bottom) / 2
-        parts.append(
-            f'<text class="axis middle" transform="translate(11 {middle:g}) rotate(-90)">{escape(y_label)}</text>'
-        )
+        if y_label:
+            turned = f"translate(11 {middle:g}) rotate(-90)"
+            parts.append(f'<text class="axis middle" transform="{turned}">{escape(y_label)}</text>')
         return "".join(parts)
 
 
@@ -165,41 +183,6 @@ def distribution_plot(runs: Sequence[Run], metric: str, name: str, unit: str) ->
             inside.append((edge, 100.0))
         axes.line(inside, series)
     return axes.svg(f"Distribution of {name} over frames: share of frames below each value, one line per run")
-
-
-def curve_plot(curves: Mapping[str, Sequence[Run]], metric: str, name: str, unit: str) -> str | None:
-    """A metric against the share of corrupted frames, one line per system.
-
-    Args:
-        curves: system -> its runs, in the order of the share.
-        metric: of their summaries.
-        name: of the metric, as people write it.
-        unit: of the metric.
-    """
-    points: dict[str, list[tuple[float, Run]]] = {
-        label: [
-            (100 * r.condition.ratio, r)
-            for r in runs
-            if r.condition.ratio is not None and metric in r.result.summary
-        ]
-        for label, runs in curves.items()
-    }
-    tops = [
-        max(r.result.summary[metric].interval or (r.result.summary[metric].value,))
-        for own in points.values()
-        for _, r in own
-    ]
-    if not tops:
-        return None
-    widest = max(x for own in points.values() for x, _ in own)
-    axes = Axes(nice_ticks(0, widest), nice_ticks(0, max(tops)), "corrupted frames [%]", unit)
-    for series, (label, own) in enumerate(points.items()):
-        axes.line([(x, float(r.result.summary[metric])) for x, r in own], series)
-        for x, run in own:
-            value = run.result.summary[metric]
-            says = f"{label}, {run.condition.text}: {number(value.value, unit)} {unit}"
-            axes.dot(x, value.value, series, value.interval, says)
-    return axes.svg(f"{name} against the share of corrupted frames, one line per system, with 95 % intervals")
 
 
 def skeleton_plot(errors: Mapping[str, float], low: float, high: float, title: str) -> str | None:
@@ -230,7 +213,7 @@ def skeleton_plot(errors: Mapping[str, float], low: float, high: float, title: s
             f'<text class="value {side}" x="{x + shift:g}" y="{y + (2.4 if x != 50 else -1.5):g}">{value:.0f}</text></g>'
         )
     return (
-        f'<svg class="skeleton" viewBox="-6 0 112 186" role="img" aria-label="{escape(title)}">'
+        f'<svg class="skeleton" viewBox="-12 0 124 186" role="img" aria-label="{escape(title)}">'
         + "".join(parts)
         + "</svg>"
     )

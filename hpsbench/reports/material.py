@@ -13,7 +13,9 @@ from hpsbench.results.result import Result, find_result, load_result
 
 PREDICTION_FILES = ("predictions.zarr", "predictions.npz", "predictions.parquet")
 
-_CONDITION = re.compile(r"(?P<mode>.+)-(?P<ratio>\d+(?:\.\d+)?)x(?P<consecutive>\d+)-s(?P<seed>\d+)")
+_CONDITION = re.compile(
+    r"(?P<mode>.+?)-(?P<ratio>\d+(?:\.\d+)?)x(?P<consecutive>\d+)-s(?P<seed>\d+)(?:-sev(?P<severity>\d+))?(?P<more>(?:-[a-z]+)*)"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,11 +26,13 @@ class Condition:
         mode: of the corruption, `center`; "clean" where nothing was done.
         ratio: share of frames that were hit; 0 for clean input, None where the name does not say.
         text: for a person.
+        severity: of a graded corruption, or None.
     """
 
     mode: str
     ratio: float | None
     text: str
+    severity: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -64,15 +68,24 @@ def read_condition(name: str | None) -> Condition:
     Example:
         >>> read_condition("center-0.33x1-s0").ratio, read_condition(None).text
         (0.33, 'clean')
+        >>> read_condition("noise-0.33x1-s0-sev4").text
+        'noise, severity 4, 33% of frames'
     """
     if name is None:
         return Condition(mode="clean", ratio=0.0, text="clean")
     found = _CONDITION.fullmatch(name)
     if found is None:
         return Condition(mode=name, ratio=None, text=name)
-    in_a_row = "" if found["consecutive"] == "1" else f", {found['consecutive']} in a row"
-    text = f"{found['mode']}, {float(found['ratio']):.0%} of frames{in_a_row}"
-    return Condition(mode=found["mode"], ratio=float(found["ratio"]), text=text)
+    words = [found["mode"]]
+    words += [f"severity {found['severity']}"] if found["severity"] else []
+    words += [f"{float(found['ratio']):.0%} of frames"]
+    words += [f"{found['consecutive']} in a row"] if found["consecutive"] != "1" else []
+    words += [f"seed {found['seed']}"] if found["seed"] != "0" else []
+    words += found["more"].split("-")[1:]
+    severity = int(found["severity"]) if found["severity"] else None
+    return Condition(
+        mode=found["mode"], ratio=float(found["ratio"]), text=", ".join(words), severity=severity
+    )
 
 
 def load_runs(
@@ -125,7 +138,7 @@ def _labels(given: Sequence[str | None], folders: Sequence[Path], results: Seque
     """System and condition; folder names where those are not told apart by them; paths where even that fails."""
     conditions = {result.condition for result in results}
     short = [
-        f"{result.system or 'predictions'}, {read_condition(result.condition).text}"
+        f"{result.system or 'predictions'} ({read_condition(result.condition).text})"
         if len(conditions) > 1
         else str(result.system or "predictions")
         for result in results

@@ -10,12 +10,14 @@ import hpsbench
 from hpsbench.errors import HpsbenchError
 from hpsbench.reports import figures, tables
 from hpsbench.reports.clips3d import viewer_clips
+from hpsbench.reports.curves import curves_of_runs
 from hpsbench.reports.material import Run
 from hpsbench.reports.pictures import worst_frames
 from hpsbench.reports.scene import Scene, open_scene
 from hpsbench.reports.sources import bibtex, explained, papers, provenance_of
+from hpsbench.reports.sweeps import Sweep, panels_of
 from hpsbench.reports.timeline import Budget, timeline
-from hpsbench.reports.wording import sentences, systems_of
+from hpsbench.reports.wording import sentences
 
 LIMIT_BYTES = 5 * 10**6
 VIEWERS = ("mesh", "skeleton", "none")
@@ -43,6 +45,7 @@ def write_report(
     runs: Sequence[Run],
     out: str | Path,
     *,
+    sweeps: Sequence[Sweep] = (),
     root: Path | None = None,
     title: str | None = None,
     viewer: str = "mesh",
@@ -50,8 +53,9 @@ def write_report(
     """Write a report; the same runs give the same bytes.
 
     Args:
-        runs: of `load_runs`.
+        runs: of `load_runs` or `load_material`.
         out: the HTML file.
+        sweeps: of `load_material`, each of the setting of some run.
         root: data root, for images and bodies; else the folders above each run are searched for its store.
         title: of the page.
         viewer: `mesh`, `skeleton` (no body surface leaves the machine) or `none`.
@@ -61,7 +65,7 @@ def write_report(
     """
     budget = Budget()
     for _ in range(6):
-        text, notes = render(runs, root=root, title=title, viewer=viewer, budget=budget)
+        text, notes = render(runs, sweeps, root=root, title=title, viewer=viewer, budget=budget)
         data = text.encode("utf-8")
         if len(data) < LIMIT_BYTES:
             break
@@ -79,7 +83,9 @@ def write_report(
     return Written(path=path, size=len(data), runs=tuple(run.label for run in runs), notes=tuple(notes))
 
 
-def plan_report(runs: Sequence[Run], out: str | Path, *, root: Path | None = None) -> dict[str, Any]:
+def plan_report(
+    runs: Sequence[Run], out: str | Path, *, sweeps: Sequence[Sweep] = (), root: Path | None = None
+) -> dict[str, Any]:
     """What `write_report` would show, without making it."""
     groups = []
     for key, own in by_setting(runs).items():
@@ -89,6 +95,7 @@ def plan_report(runs: Sequence[Run], out: str | Path, *, root: Path | None = Non
                 "dataset": key[0],
                 "protocol": key[1],
                 "runs": [run.label for run in own],
+                "sweeps": [sweep.kind for sweep in sweeps if sweep.setting == key],
                 "predictions_of": [run.label for run in own if run.predictions is not None],
                 "images": scene is not None and scene.frames is not None,
                 "missing": [why] if scene is None else scene.missing,
@@ -106,7 +113,13 @@ def by_setting(runs: Iterable[Run]) -> dict[tuple[str, str, bool | None], list[R
 
 
 def render(
-    runs: Sequence[Run], *, root: Path | None, title: str | None, viewer: str, budget: Budget
+    runs: Sequence[Run],
+    sweeps: Sequence[Sweep] = (),
+    *,
+    root: Path | None,
+    title: str | None,
+    viewer: str,
+    budget: Budget,
 ) -> tuple[str, list[str]]:
     """The page, and what it lacks and why."""
     import jinja2
@@ -114,10 +127,11 @@ def render(
 
     notes: list[str] = []
     data: dict[str, Any] = {}
-    groups = [
-        _group(f"g{number}", own, root, viewer, budget, data, notes)
-        for number, own in enumerate(by_setting(runs).values())
-    ]
+    groups = []
+    for number, (key, own) in enumerate(by_setting(runs).items()):
+        group = _group(f"g{number}", own, root, viewer, budget, data, notes)
+        swept = [panel for sweep in sweeps if sweep.setting == key for panel in panels_of(sweep)]
+        groups.append({**group, "curves": [*curves_of_runs(own), *swept]})
     loader = jinja2.Environment(
         loader=jinja2.PackageLoader("hpsbench.reports", "assets"),
         autoescape=True,
@@ -125,6 +139,7 @@ def render(
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    loader.filters["drawn"] = _markup
     scripts = [asset(name) for name in ("timeline.js", "viewer3d.js", "page.js")]
     text = loader.get_template("report.html").render(
         title=title or _title(runs),
@@ -181,7 +196,7 @@ def _group(
     lacking = [run.label for run in runs if run.predictions is None]
     if lacking:
         notes.append(
-            f"Predictions were not kept for {', '.join(lacking)}, so their bodies are not shown "
+            f"Predictions were not kept for {'; '.join(lacking)}, so their bodies are not shown "
             "('hpsbench evaluate --save-predictions' keeps them)."
         )
     notes += [f"{first.dataset}: {text}." for text in (scene.missing if scene else [])]
@@ -208,7 +223,7 @@ def _group(
         "changes": changes,
         "incomparable": incomparable,
         "intervals": _intervals(runs),
-        "curves": _curves(runs),
+        "why_no_interval": tables.why_no_interval(runs),
         "distribution": _markup(figures.distribution_plot(runs, lead, name, unit) or ""),
         "percentiles": tables.percentiles_table(runs, lead),
         "has_timeline": line is not None,
@@ -233,34 +248,12 @@ def _run_card(run: Run) -> dict[str, Any]:
 
 
 def _intervals(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    found = []
+    found, said = [], tables.why_no_interval(runs)
     for metric in tables.metrics_of(runs):
-        bars, ticks = figures.interval_bars(runs, metric)
+        bars, ticks = figures.interval_bars(runs, metric, said=said)
         unit = tables.unit_of(runs, metric)
         found.append({"name": tables.metric_name(metric), "unit": unit, "bars": bars, "ticks": ticks})
     return found
-
-
-def _curves(runs: Sequence[Run]) -> dict[str, Any] | None:
-    """Plots of metrics against the share of corrupted frames, one set per kind of corruption."""
-    systems = systems_of(runs)
-    modes = list(dict.fromkeys(r.condition.mode for r in runs if r.condition.ratio))
-    plots = []
-    for mode in modes:
-        curves = {
-            label: sorted(
-                (r for r in own if r.condition.mode in (mode, "clean")),
-                key=lambda r: (r.condition.ratio or 0, r.label),
-            )
-            for label, own in systems.items()
-        }
-        curves = {label: own for label, own in curves.items() if any(r.condition.ratio for r in own)}
-        for metric in tables.metrics_of(runs):
-            name, unit = tables.metric_name(metric), tables.unit_of(runs, metric)
-            drawn = figures.curve_plot(curves, metric, name, unit)
-            if drawn is not None:
-                plots.append({"svg": _markup(drawn), "title": f"{name}, {mode}", "series": list(curves)})
-    return {"plots": plots} if plots else None
 
 
 def _markup(svg: str) -> Any:

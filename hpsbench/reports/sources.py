@@ -3,12 +3,11 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import hpsbench
 from hpsbench.errors import HpsbenchError
+from hpsbench.leaderboards.citations import entries_for
 from hpsbench.models._catalog import read_card
 from hpsbench.protocols.catalog import get_protocol
 from hpsbench.protocols.explain import explain_lines
-from hpsbench.recipes.catalog import get_recipe
 from hpsbench.reports.material import Run
 
 
@@ -75,21 +74,15 @@ def papers(runs: Sequence[Run]) -> list[str]:
 
 
 def bibtex(runs: Sequence[Run]) -> str:
-    """Entries of the datasets and of hpsbench."""
-    entries = []
-    datasets = dict.fromkeys(
+    """Entries of the datasets, systems and protocols, of the body model on real data, and of hpsbench."""
+    datasets = [
         str((r.result.provenance.get("store") or {}).get("dataset") or r.result.dataset) for r in runs
+    ]
+    return "\n\n".join(
+        entries_for(
+            datasets=datasets,
+            systems=[str(r.result.system) for r in runs if r.result.system],
+            protocols=[r.result.protocol for r in runs],
+            real_bodies=any(r.result.synthetic is False for r in runs),
+        )
     )
-    for dataset in datasets:
-        try:
-            entries.append(get_recipe(dataset).bibtex.strip())
-        except HpsbenchError:
-            continue
-    entries.append(
-        "@software{hpsbench,\n"
-        "  title   = {hpsbench: a dataset toolkit and benchmark harness for 3D human pose and shape from video},\n"
-        "  author  = {{The hpsbench authors}},\n"
-        f"  version = {{{hpsbench.__version__}}}\n"
-        "}"
-    )
-    return "\n\n".join(entries)

@@ -75,6 +75,13 @@ def interval(measured: Measured) -> str:
     return f"{number(low, measured.unit)} to {number(high, measured.unit)}"
 
 
+def why_no_interval(runs: Iterable[Run]) -> str | None:
+    """The one reason why no number of any run has an interval, or None."""
+    values = [value for run in runs for value in run.result.summary.values()]
+    reasons = {value.why_no_interval if value.interval is None else None for value in values}
+    return reasons.pop() if len(reasons) == 1 else None
+
+
 def metrics_of(runs: Iterable[Run]) -> list[str]:
     """Names of all metrics that some run has, in the order of the first that has them."""
     return list(dict.fromkeys(name for run in runs for name in run.result.summary))
@@ -157,6 +164,7 @@ def summary_table(runs: Sequence[Run]) -> tuple[Table, set[tuple[int, int]]]:
 def changes_table(runs: Sequence[Run]) -> tuple[Table | None, list[str]]:
     """What each run changes against the first one on the same frames, and what cannot be compared and why."""
     rows, notes = [], []
+    reasons: dict[str, None] = {}
     for other in runs[1:]:
         try:
             found = compare_results(runs[0].result, other.result, resamples=_RESAMPLES)
@@ -170,8 +178,9 @@ def changes_table(runs: Sequence[Run]) -> tuple[Table | None, list[str]]:
                 if band is not None and np.isfinite(band).all()
                 else change.why_none or "none"
             )
-            worse = change.worse_by
-            verdict = "" if worse is None else "worse" if worse > 0 else "better" if worse < 0 else "the same"
+            if shown in (change.why_none, "none"):
+                reasons[shown] = None
+                shown = "–"
             rows.append(
                 [
                     other.label,
@@ -180,15 +189,25 @@ def changes_table(runs: Sequence[Run]) -> tuple[Table | None, list[str]]:
                     shown_unit(change.unit),
                     shown,
                     "" if change.p_value is None else f"{change.p_value:.4f}",
-                    verdict,
+                    _verdict(change.worse_by, band),
                     f"{change.n:,}",
                 ]
             )
     if not rows:
         return None, notes
     columns = ("run", "metric", "change", "unit", "95 % interval", "p", "it is", "n")
-    caption = f"Change against {runs[0].label}, on the same frames, paired by sequence"
+    caption = f"Change against {runs[0].label}, on the same frames, paired by sequence; undecided: the interval holds 0"
+    caption += f"; no interval: {', '.join(reasons)}" if reasons else ""
     return Table(caption=caption, columns=columns, rows=rows, numeric=frozenset({2, 5, 7})), notes
+
+
+def _verdict(worse: float | None, band: tuple[float, float] | None) -> str:
+    """What a change says: nothing of a metric that is neither good nor bad, and nothing without an interval."""
+    if worse is None or band is None or not np.isfinite(band).all():
+        return ""
+    if band[0] <= 0 <= band[1]:
+        return "undecided"
+    return "worse" if worse > 0 else "better"
 
 
 def accounting_table(runs: Sequence[Run]) -> Table:

@@ -35,9 +35,7 @@ def sentences(runs: Sequence[Run], lead: str) -> list[str]:
             if before is not None and after is not None
         ]
         if moved:
-            said.append(
-                f"Corruption ({hit.condition.text}): from {clean.label} to {hit.label}, {' and '.join(moved)}."
-            )
+            said.append(f"{hit.label} against {clean.label}: {' and '.join(moved)}.")
     return said
 
 
@@ -79,10 +77,10 @@ def systems_of(runs: Iterable[Run]) -> dict[str, list[Run]]:
 
 def _shared_words(labels: Sequence[str]) -> str:
     """What several labels begin with, in whole words."""
-    parts = [re.split(r"([-_ ,]+)", label) for label in labels]
+    parts = [re.split(r"([-_ ,(]+)", label) for label in labels]
     same = []
     for words in zip(*parts, strict=False):
         if len(set(words)) > 1:
             break
         same.append(words[0])
-    return re.sub(r"([-_ ,]+(on|under|with))?[-_ ,]*$", "", "".join(same))
+    return re.sub(r"([-_ ,]+(on|under|with))?[-_ ,(]*$", "", "".join(same))

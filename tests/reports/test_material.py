@@ -8,7 +8,10 @@ from hpsbench.reports.material import load_runs, read_condition
 
 def test_runs_are_told_apart_by_system_and_condition(make_run) -> None:
     runs = load_runs([str(make_run("a")), str(make_run("b", condition="center-0.33x2-s0"))])
-    assert [run.label for run in runs] == ["vibe, clean", "vibe, center, 33% of frames, 2 in a row"]
+    assert [run.label for run in runs] == [
+        "vibe (clean)",
+        "vibe (center, 33% of frames, 2 in a row)",
+    ]
 
 
 def test_runs_that_look_alike_are_called_by_their_folders_or_as_given(make_run) -> None:
@@ -43,3 +46,7 @@ def test_conditions_are_read_in_parts() -> None:
     assert read_condition(None).mode == "clean"
     assert read_condition("blur/3").ratio is None
     assert read_condition("blur/3").text == "blur/3"
+    graded = read_condition("motion_blur-0.33x1-s2-sev4")
+    assert (graded.mode, graded.severity, graded.ratio) == ("motion_blur", 4, 0.33)
+    assert graded.text == "motion_blur, severity 4, 33% of frames, seed 2"
+    assert read_condition("center-0.5x1-s0-regular").text == "center, 50% of frames, regular"

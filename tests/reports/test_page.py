@@ -59,7 +59,11 @@ def test_a_report_without_a_store_has_every_number_and_says_what_it_lacks(two_ru
     assert "@inproceedings{vonmarcard2018" in text
     assert "Kocabas et al., CVPR 2020" in text
     assert "ab" * 32 in text, "the checkpoint's hash"
-    assert "Corruption (center, 33% of frames)" in text
+    assert "@inproceedings{kocabas2020" in text, "the system's paper"
+    assert "@inproceedings{choi2021" in text, "the protocol's paper"
+    assert "loper2015" not in text, "no real body is shown"
+    assert "vibe (center, 33% of frames) against vibe (clean)" in text
+    assert "Corruption: center" in text
     assert written.size == written.path.stat().st_size < LIMIT_BYTES
     assert len(written.notes) == 2
 
@@ -151,7 +155,7 @@ def test_json_in_a_script_element_cannot_end_it() -> None:
 
 def test_the_plan_says_what_there_would_be(two_runs, tmp_path: Path) -> None:
     plan = plan_report(two_runs, tmp_path / "r.html")
-    assert plan["settings"][0]["runs"] == ["vibe, clean", "vibe, center, 33% of frames"]
+    assert plan["settings"][0]["runs"] == ["vibe (clean)", "vibe (center, 33% of frames)"]
     assert plan["settings"][0]["images"] is False
     assert not (tmp_path / "r.html").exists()
 

@@ -82,9 +82,15 @@ class Viewer3D {
     this.points = entry.points;
     this.frame.max = entry.frames.length - 1;
     this.frame.value = 0;
-    let far = 0.5;
-    this.points.forEach((p) => { if (p) for (let i = 0; i < p.length; i++) far = Math.max(far, Math.abs(p[i]) * this.data.step); });
-    this.reach = far;
+    /* How far bodies reach to the side, however they are turned, and up or down: nothing leaves the picture. */
+    this.reach = { side: 0.4, up: 0.5 };
+    this.points.forEach((p) => {
+      if (!p) return;
+      for (let i = 0; i < p.length; i += 3) {
+        this.reach.side = Math.max(this.reach.side, Math.hypot(p[i], p[i + 2]) * this.data.step);
+        this.reach.up = Math.max(this.reach.up, Math.abs(p[i + 1]) * this.data.step);
+      }
+    });
     this.draw();
   }
   toggle() {
@@ -111,7 +117,7 @@ class Viewer3D {
     if (this.canvas.width !== width || this.canvas.height !== height) { this.canvas.width = width; this.canvas.height = height; }
     const wanted = this.points.map((p, i) => (p && this.shown[i].checked ? i : -1)).filter((i) => i >= 0);
     const beside = this.mode.value === "beside", slots = beside ? Math.max(wanted.length, 1) : 1;
-    const unit = (Math.min((width / slots) * 0.85, height * 0.5) / this.reach) * 0.92 * this.zoom;
+    const unit = Math.min(width / slots / this.reach.side, height / this.reach.up) * 0.48 * this.zoom;
     const layer = this.faces ? { pixels: this.context.createImageData(width, height), depth: new Float32Array(width * height).fill(Infinity) } : null;
     if (!layer) this.context.clearRect(0, 0, width, height);
     wanted.forEach((i, place) => {
