@@ -59,6 +59,7 @@ def reproduce_command(
 ) -> None:
     """Fill a published TABLE from runs on your stores, beside the paper's numbers, and judge its claims."""
     from hpsbench.tables.catalog import get_table
+    from hpsbench.tables.dot_plot import dot_plot
     from hpsbench.tables.plan import Options, plan_table
     from hpsbench.tables.publish import publish
     from hpsbench.tables.render import FORMS
@@ -77,13 +78,14 @@ def reproduce_command(
         command=" ".join(["hpsbench", *sys.argv[1:]]),
     )
     if plan or dry_run:
-        _show_plan(plan_table(facts, root, options).to_json(), json)
+        _show_plan(plan_table(facts, root, options, assume=True).to_json(), json)
         return
     found = reproduce(facts, root, options=options, watch=_watch)
     folder = out_folder or root / "runs" / "reproduce" / facts.id.replace(":", "_")
-    paths = list(save(found, folder, FORMS))
+    forms = {**FORMS, "svg": dot_plot} if found.table.kind == "study" else FORMS
+    paths = list(save(found, folder, forms))
     if boards is not None:
-        paths += publish(found, boards, FORMS)
+        paths += publish(found, boards, forms)
     if json:
         emit_json(found.to_json())
         return
@@ -123,21 +125,52 @@ def _show_plan(plan: dict[str, Any], json: bool) -> None:
         [
             step["kind"],
             step["label"],
-            "exists"
-            if step["exists"]
-            else _duration(step["seconds"]) + ("" if step["estimated_from"] else " ?"),
+            "exists" if step["exists"] else _time(step),
             step["id"],
         ]
         for step in plan["plan"]
     ]
-    table(f"{plan['table']}: what it needs", ("step", "what", "time", "id"), rows, right=("time",))
+    if rows:
+        table(f"{plan['table']}: what it needs", ("step", "what", "time", "id"), rows, right=("time",))
     out().print(
-        f"{len(rows)} steps, {plan['exist']} exist; about {_duration(plan['seconds'])} to go "
+        f"{plan['table']}: {len(rows)} steps, {plan['exist']} exist; about {_duration(plan['seconds'])} to go "
         "(?: a rough guess until one was timed here)",
         highlight=False,
     )
+    _show_missing(plan)
     for reason in plan["cannot"]:
-        note(f"{reason['cells']} cells cannot be measured: {reason['why_not']}")
+        what = "" if reason["why_not"].startswith("left out") else "cannot be measured: "
+        note(f"{reason['cells']} of {plan['cells']} cells {what}{reason['why_not']}")
+
+
+def _show_missing(plan: dict[str, Any]) -> None:
+    """What has to be prepared before the steps can run, and what will be left out."""
+    missing = plan["missing"]
+    if missing:
+        kind = "synthetic" if plan["synthetic"] else "real"
+        out().print(
+            f"\nFirst, by hand ('reproduce' prepares no datasets; times and ids are those of {kind} data, "
+            "and change once it is there):",
+            highlight=False,
+        )
+        for store in missing:
+            place = "" if store["raw"] is None else f" ({store['raw']})"
+            out().print(f"  {store['dataset']}: {store['what']}{place}", highlight=False, soft_wrap=True)
+            for command in store["commands"]:
+                out().print(f"    {command}", highlight=False, markup=False, soft_wrap=True)
+        if any(store["raw"] is None for store in missing):
+            note("real data instead: 'hpsbench verify DATASET' says where to get it and where to put it")
+    if plan["left_out"]:
+        note(
+            f"not prepared, so trainings go without: {', '.join(plan['left_out'])}; their cells say so. "
+            "'hpsbench prepare' them for the whole mix"
+        )
+
+
+def _time(step: dict[str, Any]) -> str:
+    if not step["units"]:
+        return "?"
+    return _duration(step["seconds"]) + ("" if step["estimated_from"] else " ?")
 
 
 def _duration(seconds: float) -> str:
@@ -147,7 +180,7 @@ def _duration(seconds: float) -> str:
 
 
 def _show(found: Any) -> None:
-    from hpsbench.tables.render import CLAIM_COLUMNS, claim_rows, footnotes, headline, rows
+    from hpsbench.tables.render import claim_columns, claim_rows, claims_title, footnotes, headline, rows
 
     for line in headline(found):
         out().print(line, markup=False, highlight=False, style="bold" if line.startswith("SYNTHETIC") else "")
@@ -156,7 +189,7 @@ def _show(found: Any) -> None:
     for line in footnotes(found):
         out().print(line, markup=False, highlight=False)
     if found.claims:
-        table("what the paper claims from it", CLAIM_COLUMNS, claim_rows(found))
+        table(claims_title(found), claim_columns(found), claim_rows(found))
 
 
 @contextmanager

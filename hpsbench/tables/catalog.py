@@ -15,7 +15,7 @@ from hpsbench.errors import BrokenFile, UnknownName
 if TYPE_CHECKING:
     from hpsbench.tables.schema import Table
 
-Kind = Literal["table", "figure"]
+Kind = Literal["table", "figure", "study"]
 SHARED = "_shared.toml"
 
 
@@ -24,13 +24,14 @@ def list_tables(extra: Path | None = None, *, kind: Kind = "table") -> list[dict
 
     Args:
         extra: another recipe folder, whose `tables/*.toml` are known too.
-        kind: tables proper, or what the papers draw or say in the text ("figure").
+        kind: tables proper, what the papers draw or say in the text ("figure"), or comparisons of our own ("study").
     """
     found = []
     for path in _files(extra).values():
         document = _toml(path)
         if document.get("kind", "table") == kind:
-            printed = sum(bool(row["value"]) for row in read_numbers(document["source"]))
+            numbers = read_numbers(document["source"]) if "source" in document else ()
+            printed = sum(bool(row["value"]) for row in numbers)
             found.append({**{key: document[key] for key in ("id", "paper", "title")}, "cells": printed})
     return found
 

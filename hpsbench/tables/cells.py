@@ -79,9 +79,32 @@ class Cell:
 
 def table_cells(table: Table) -> list[Cell]:
     """All cells of a table, in the order of its file; of a table proper those with a printed value."""
+    if table.source is None:
+        return _study_cells(table)
     flags = read_flags(data_dir("leaderboards"))
     cells = [_cell(row, [flag for flag in flags if flag.fits(row)]) for row in read_numbers(table.source)]
     return [cell for cell in cells if cell.paper is not None or table.kind == "figure"]
+
+
+def _study_cells(table: Table) -> list[Cell]:
+    """Every row of a study at every place."""
+    return [
+        Cell(
+            row=row.row,
+            method=row.method,
+            variant="",
+            dataset=place.dataset,
+            metric=place.metric,
+            condition=place.condition,
+            paper=None,
+            text="",
+            unit=UNITS[place.metric],
+            certainty="sure",
+            trained_with_3dpw="yes",
+        )
+        for row in table.rows
+        for place in table.places
+    ]
 
 
 def control_cells(table: Table, cells: Sequence[Cell]) -> list[tuple[Cell, Fill]]:

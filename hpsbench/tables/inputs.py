@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -25,10 +25,12 @@ from hpsbench.features.flow import KIND as FLOW
 from hpsbench.pipeline.targets import FOLDER as TARGETS
 from hpsbench.pipeline.targets import USER_MASKS
 from hpsbench.store.reader import ClipStore
+from hpsbench.tables.absent import AbsentStore
 from hpsbench.tables.steps import Step
 from hpsbench.training.flow_encoder import get_flow_recipe
 
 FLOW_EXTRACTOR = "flow-dis"
+Stock: TypeAlias = ClipStore | AbsentStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,12 +60,13 @@ class Inputs:
     """
 
     root: Path
-    store: Callable[[str], ClipStore]
+    store: Callable[[str], Stock]
     add: Callable[[Step], str]
     recipes: Path | None = None
     _hashes: dict[str, str] = field(default_factory=dict)
+    _versions: dict[str, int] = field(default_factory=dict)
 
-    def features(self, store: ClipStore, view: str, named: str | None, hurt: Condition | None) -> Read:
+    def features(self, store: Stock, view: str, named: str | None, hurt: Condition | None) -> Read:
         """Image features of a view, clean or hurt.
 
         Args:
@@ -88,12 +91,12 @@ class Inputs:
         clean = self._clean(store, view, extractor, named)
         return clean if hurt is None else self._hurt(store, view, extractor, clean, hurt, ())
 
-    def hidden_joints(self, store: ClipStore, view: str, clean: Read) -> Read:
+    def hidden_joints(self, store: Stock, view: str, clean: Read) -> Read:
         """Features of the training split with joints hidden in every frame, as SPS-Net trains with, beside the clean ones."""
         hurt = Condition(mode="spsnet-occ", ratio=1.0, severity=USUAL_SEVERITY)
         return self._hurt(store, view, clean.name.removesuffix(f"-{view}"), clean, hurt, ("train",))
 
-    def flow(self, store: ClipStore, view: str, hurt: Condition | None) -> Read:
+    def flow(self, store: Stock, view: str, hurt: Condition | None) -> Read:
         """Features of optical flow of a view.
 
         Raises:
@@ -121,11 +124,11 @@ class Inputs:
             key={**about_store(store), "view": view, "extractor": FLOW_EXTRACTOR, **identity},
             label=f"extract {name} of {store.dataset}",
             units=kept(store, view),
-            needs=needs,
+            needs=(*self.prepared(store), *needs),
         )
         return Read(name=name, identity=identity, needs=(self.add(step),))
 
-    def _flow_network(self, store: ClipStore) -> tuple[dict[str, Any], tuple[str, ...]]:
+    def _flow_network(self, store: Stock) -> tuple[dict[str, Any], tuple[str, ...]]:
         """What identifies the network behind flow features, and the step that trains it where it is the synthetic twin.
 
         The twin is known by its recipe and the store that it was trained on, before and after its training.
@@ -154,10 +157,11 @@ class Inputs:
             key=wanted,
             label=f"train flow-encoder on {trained_on.dataset}",
             units=recipe.schedule.epochs * max(1, pairs // recipe.schedule.batch),
+            needs=self.prepared(trained_on),
         )
         return wanted, (self.add(step),)
 
-    def target(self, store: ClipStore, view: str, kind: str, crop_scale: float) -> tuple[str, ...]:
+    def target(self, store: Stock, view: str, kind: str, crop_scale: float) -> tuple[str, ...]:
         """The step that writes masks or flow fields beside a store; none where the store has nothing to make them from."""
         if kind == "masks" and not (
             (self.root / USER_MASKS / store.dataset).is_dir() or _shows_bodies(store)
@@ -165,11 +169,15 @@ class Inputs:
             return ()
         key = {**about_store(store), "view": view, "target": kind, "crop_scale": crop_scale}
         step = Step(
-            kind="targets", key=key, label=f"write {kind} of {store.dataset}, {view}", units=kept(store, view)
+            kind="targets",
+            key=key,
+            label=f"write {kind} of {store.dataset}, {view}",
+            units=kept(store, view),
+            needs=self.prepared(store),
         )
         return (self.add(step),)
 
-    def _clean(self, store: ClipStore, view: str, extractor: str, named: str | None) -> Read:
+    def _clean(self, store: Stock, view: str, extractor: str, named: str | None) -> Read:
         name = f"{extractor}-{view}"
         identity = {"features": name, "encoder_sha256": self._encoder(store, name, extractor)}
         if named is not None:
@@ -179,12 +187,34 @@ class Inputs:
             key={**about_store(store), "view": view, "extractor": extractor, **identity},
             label=f"extract {name} of {store.dataset}",
             units=kept(store, view),
+            needs=self.prepared(store),
         )
         return Read(name=name, identity=identity, needs=(self.add(step),))
 
+    def prepared(self, store: Stock) -> tuple[str, ...]:
+        """The step that prepares a store that is not there."""
+        if not isinstance(store, AbsentStore):
+            return ()
+        first: tuple[str, ...] = ()
+        if store.raw is None:
+            what = (
+                f"synthesize {store.dataset}" if store.can_be_made else f"get the raw data of {store.dataset}"
+            )
+            first = (
+                self.add(Step(kind="raw", key={"dataset": store.dataset}, label=what, units=store.rows())),
+            )
+        step = Step(
+            kind="prepare",
+            key={"dataset": store.dataset},
+            label=f"prepare {store.dataset}",
+            units=store.rows(),
+            needs=first,
+        )
+        return (self.add(step),)
+
     def _hurt(
         self,
-        store: ClipStore,
+        store: Stock,
         view: str,
         extractor: str,
         clean: Read,
@@ -192,20 +222,21 @@ class Inputs:
         splits: tuple[str, ...],
     ) -> Read:
         name = f"{clean.name}+{hurt.name}"
-        what = {"version": get_corruption(hurt.mode).version, **hurt.as_dict()}
+        if hurt.mode not in self._versions:
+            self._versions[hurt.mode] = get_corruption(hurt.mode).version
+        what = {"version": self._versions[hurt.mode], **hurt.as_dict()}
         identity = {**clean.identity, "features": name, "corruption": what}
-        part = kept(store, view) if not splits else rows_of_splits(store, splits)
         own = {"splits": list(splits)} if splits else {}
         step = Step(
             kind="corrupt",
             key={**about_store(store), "view": view, "extractor": extractor, **identity, **own},
             label=f"corrupt {name} of {store.dataset}",
-            units=max(1, round(hurt.ratio * part)),
+            units=max(1, round(hurt.ratio * kept(store, view, splits))),
             needs=clean.needs,
         )
         return Read(name=name, identity=identity, needs=(self.add(step),))
 
-    def _encoder(self, store: ClipStore, name: str, extractor: str) -> str:
+    def _encoder(self, store: Stock, name: str, extractor: str) -> str:
         """Hash of the weights behind a set: those it was made with, or those it would be made with."""
         if name in store.features:
             return str(store.features[name].attrs.get("weights_sha256"))
@@ -263,18 +294,22 @@ def _twin(path: Path) -> dict[str, Any] | None:
     return {key: card.get(key) for key in ("recipe", "store")}
 
 
-def _shows_bodies(store: ClipStore) -> bool:
+def _shows_bodies(store: Stock) -> bool:
     """Whether the true body of every row of a synthetic store is known."""
     fields = ("full_pose", "betas", "joints3d", "intrinsics")
-    if not store.synthetic or any(name not in store.frames for name in fields):
+    if (
+        isinstance(store, AbsentStore)
+        or not store.synthetic
+        or any(name not in store.frames for name in fields)
+    ):
         return False
     return "has_smpl" not in store.frames or bool(np.asarray(store.frames["has_smpl"][:]).all())
 
 
-def about_store(store: ClipStore) -> dict[str, Any]:
+def about_store(store: Stock) -> dict[str, Any]:
     """What identifies a store: its raw annotations, its recipe, and on synthetic data what drew its images."""
     found = {key: store.attrs.get(key) for key in ("raw_manifest_sha256", "recipe_sha256")}
-    drawn = renderer(store)
+    drawn = None if isinstance(store, AbsentStore) else renderer(store)
     return {
         "dataset": store.dataset,
         **found,
@@ -282,12 +317,23 @@ def about_store(store: ClipStore) -> dict[str, Any]:
     }
 
 
-def kept(store: ClipStore, view: str) -> int:
-    """Frames that a view keeps."""
-    return int(np.asarray(store.views[view].keep).sum())
+def kept(store: Stock, view: str, splits: tuple[str, ...] = ()) -> int:
+    """Frames of splits (none named: all) that a view keeps; of a store that is not there yet all that it will have."""
+    if isinstance(store, AbsentStore):
+        return store.rows(splits)
+    keep = np.asarray(store.views[view].keep)
+    if not splits:
+        return int(keep.sum())
+    clips = store.clips.loc[store.clips["split"].isin(list(splits))]
+    return sum(
+        int(keep[start : start + length].sum())
+        for start, length in zip(clips["start"], clips["length"], strict=True)
+    )
 
 
-def rows_of_splits(store: ClipStore, splits: tuple[str, ...]) -> int:
+def rows_of_splits(store: Stock, splits: tuple[str, ...]) -> int:
     """Frames of splits, whatever a view keeps."""
+    if isinstance(store, AbsentStore):
+        return store.rows(splits)
     clips = store.clips
     return int(clips.loc[clips["split"].isin(list(splits)), "length"].sum())

@@ -60,12 +60,10 @@ def grid(table: Table, cells: Sequence[Filled]) -> Grid:
     places = {(_row_key(f, layout.rows), _key(f, layout.columns)): f for f in cells}
     units = {_key(f, layout.columns): f.cell.unit for f in cells}
     return Grid(
-        row_keys=tuple(_word(key, key) for key in layout.rows),
-        row_labels=tuple(
-            tuple(_word(k, v) for k, v in zip(layout.rows, row[0], strict=True)) for row in rows
-        ),
+        row_keys=tuple(word(key, key) for key in layout.rows),
+        row_labels=tuple(tuple(word(k, v) for k, v in zip(layout.rows, row[0], strict=True)) for row in rows),
         column_labels=tuple(
-            tuple(_word(k, v) for k, v in zip(layout.columns, column, strict=True)) for column in columns
+            tuple(word(k, v) for k, v in zip(layout.columns, column, strict=True)) for column in columns
         ),
         units=tuple(units[column] for column in columns),
         cells=tuple(tuple(places.get((row, column)) for column in columns) for row in rows),
@@ -109,7 +107,8 @@ def _ordered(table: Table, found: Any, keys: Sequence[str]) -> list[tuple[Any, .
     return sorted(seen, key=place)
 
 
-def _word(key: str, value: Any) -> str:
+def word(key: str, value: Any) -> str:
+    """A key's value as a reader knows it."""
     if value is None or value == "":
         return ""
     if key == "ratio" and isinstance(value, float):

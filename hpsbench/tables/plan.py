@@ -1,5 +1,6 @@
 """From a table's fills to the steps that fill its cells: which there are, which are done, how long the rest takes."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -11,6 +12,7 @@ from hpsbench.corruption._catalog import get_corruption
 from hpsbench.corruption._plan import Condition
 from hpsbench.errors import (
     HpsbenchError,
+    IncompleteStore,
     MissingCheckpoint,
     MissingData,
     MissingStore,
@@ -21,7 +23,8 @@ from hpsbench.features.flow import TWIN
 from hpsbench.models._catalog import EMBEDDED, find_checkpoint
 from hpsbench.protocols.catalog import get_protocol
 from hpsbench.protocols.protocol import Protocol, Rule
-from hpsbench.store.reader import ClipStore, open_store
+from hpsbench.store.reader import open_store
+from hpsbench.tables.absent import AbsentStore, absent_store, stores_under
 from hpsbench.tables.cells import (
     RESULT_NAMES,
     Cell,
@@ -34,6 +37,7 @@ from hpsbench.tables.cells import (
 from hpsbench.tables.inputs import (
     Inputs,
     Read,
+    Stock,
     about_store,
     rows_of_splits,
     set_is_made,
@@ -103,6 +107,8 @@ class TablePlan:
         cells: the paper's, then the controls.
         steps: by id, in an order in which they can run.
         record: of what was done.
+        is_done: whether a step's outcome is there.
+        missing: stores that are not there and are planned with all the same.
     """
 
     table: Table
@@ -111,6 +117,7 @@ class TablePlan:
     steps: Mapping[str, Step]
     record: Record
     is_done: Callable[[Step], bool]
+    missing: tuple[AbsentStore, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """For JSON: what would be run."""
@@ -141,17 +148,25 @@ class TablePlan:
             "exist": len([row for row in rows if row["exists"]]),
             "seconds": round(sum(float(str(row["seconds"])) for row in rows), 1),
             "cells": len(self.cells),
+            "missing": [store.to_json() for store in self.missing],
+            "left_out": sorted({d for step in self.steps.values() for d in step.what.get("left_out", ())}),
             "cannot": [{"why_not": why, "cells": number} for why, number in missing.items()],
         }
 
 
-def plan_table(table: Table, root: Path, options: Options) -> TablePlan:
+def plan_table(table: Table, root: Path, options: Options, *, assume: bool = False) -> TablePlan:
     """The steps that fill a table on the stores under a root; touches nothing.
+
+    Args:
+        table: the facts.
+        root: data root.
+        options: how it is reproduced.
+        assume: go on as if stores that are missing were there, to show what will be needed; else cells that need one say so.
 
     Raises:
         UsageError: the table's file does not say what fills one of its cells.
     """
-    planner = _Planner(table, root, options)
+    planner = _Planner(table, root, options, assume)
     cells = table_cells(table)
     wanted = [(cell, fill_of(table, cell)) for cell in cells] + control_cells(table, cells)
     planned = tuple(planner.cell(cell, fill) for cell, fill in wanted)
@@ -162,19 +177,26 @@ def plan_table(table: Table, root: Path, options: Options) -> TablePlan:
         steps=planner.steps,
         record=planner.record,
         is_done=planner.is_done,
+        missing=tuple(planner.absent[dataset] for dataset in sorted(planner.absent)),
     )
 
 
 class _Planner:
     """Collects steps; each is made once however many cells need it."""
 
-    def __init__(self, table: Table, root: Path, options: Options) -> None:
+    def __init__(self, table: Table, root: Path, options: Options, assume: bool) -> None:
         self.table, self.root, self.options = table, root, options
         self.record = Record(root)
         self.steps: dict[str, Step] = {}
         self.synthetic: bool | None = None
+        self.assume, self.nothing = assume, not stores_under(root)
+        self.absent: dict[str, AbsentStore] = {}
         self.store = cache(self._open)
         self.recipe = cache(self._recipe)
+        self.protocol = cache(lambda name: get_protocol(name, options.recipes))
+        self.training = cache(self._training)
+        self.streams: dict[tuple[str, bool], bool] = {}
+        self.evaluations: dict[tuple[Any, ...], str] = {}
         self.inputs = Inputs(root, self.store, self._add, options.recipes)
 
     def cell(self, cell: Cell, fill: Fill) -> CellPlan:
@@ -186,7 +208,7 @@ class _Planner:
             return CellPlan(cell=cell, fill=fill, why_not=why)
         begun = dict(self.steps)
         try:
-            evaluations = tuple(self._evaluation(cell, fill, seed) for seed in self._seeds(fill))
+            evaluations = tuple(self._once(cell, fill, seed) for seed in self._seeds(fill))
         except HpsbenchError as problem:
             self.steps = begun
             return CellPlan(cell=cell, fill=fill, why_not=str(problem))
@@ -194,6 +216,8 @@ class _Planner:
 
     def is_done(self, step: Step) -> bool:
         """Whether a step's outcome is there."""
+        if step.kind in ("raw", "prepare") or step.key.get("dataset") in self.absent:
+            return False
         if step.kind in ("extract", "corrupt"):
             return set_is_made(open_store(self._path(step.key["dataset"])), step)
         if step.kind == "targets":
@@ -205,11 +229,18 @@ class _Planner:
     def _seeds(self, fill: Fill) -> Sequence[int]:
         return range(self.options.seeds) if fill.train else (0,)
 
-    def _evaluation(self, cell: Cell, fill: Fill, seed: int) -> str:
-        protocol = get_protocol(fill.protocol or self.table.protocol, self.options.recipes)
+    def _once(self, cell: Cell, fill: Fill, seed: int) -> str:
+        """The evaluation that fills a cell; cells that differ in the metric alone have one."""
+        protocol = self.protocol(fill.protocol or self.table.protocol)
         rule = self._rule(protocol, fill.dataset or cell.dataset, cell.metric)
+        key = (id(fill), protocol.id, rule.name, json.dumps(dict(cell.condition), sort_keys=True), seed)
+        if key not in self.evaluations:
+            self.evaluations[key] = self._evaluation(cell, fill, seed, protocol, rule)
+        return self.evaluations[key]
+
+    def _evaluation(self, cell: Cell, fill: Fill, seed: int, protocol: Protocol, rule: Rule) -> str:
         store = self.store(rule.dataset)
-        hurt = self._condition(cell, fill)
+        hurt = self._hurt(cell, fill)
         read = self.inputs.features(store, rule.view, fill.extractor, hurt)
         needs = read.needs
         key: dict[str, Any] = {
@@ -223,15 +254,17 @@ class _Planner:
         if fill.train:
             name, sets = self._recipe_key(cell, fill, protocol, rule)
             recipe = self.recipe(name, sets)
-            trained = self._training(
+            trained = self.training(
                 name, sets, fill.extractor, None if fill.trained_on == "clean" else hurt, seed
             )
-            if reads_flow(recipe):
+            if self._reads_flow(recipe):
                 flow = self.inputs.flow(store, rule.view, hurt)
                 key["flow"], needs = flow.identity, (*needs, *flow.needs)
             options = {name: from_condition(value, cell) for name, value in fill.options.items()}
             key |= {"checkpoint": trained, "system": recipe.system, "options": options}
             needs, label = (*needs, trained), f"{fill.train}, seed {seed}"
+            if hurt is not None and fill.trained_on == "clean":
+                label += ", trained on clean features,"
         else:
             key |= {"system": fill.system, "options": {}, **self._checkpoint(str(fill.system))}
             label = str(fill.system)
@@ -256,7 +289,7 @@ class _Planner:
             )
         return rule
 
-    def _condition(self, cell: Cell, fill: Fill) -> Condition | None:
+    def _hurt(self, cell: Cell, fill: Fill) -> Condition | None:
         """The corruption of a cell; None where it is clean."""
         hurt = fill.corruption
         if hurt is None:
@@ -280,11 +313,12 @@ class _Planner:
         if hurt is not None and recipe.sources:
             sets = (*sets, named_sources(recipe, sources))
             recipe = self.recipe(name, sets)
-        motions, declared = self._motions(recipe), self._recipe(name, (), tiny=False)
+        motions, first = self._motions(recipe)
+        declared = self._recipe(name, (), tiny=False)
         start, begun = recipe.init.get("checkpoint"), None
         if start in list_training_recipes(self.options.recipes):
             changed = [text for text in sets if text.startswith(("data.view=", "validation.protocol="))]
-            begun = self._training(str(start), (*changed, *self.options.sets), extractor, hurt, seed)
+            begun = self.training(str(start), (*changed, *self.options.sets), extractor, hurt, seed)
             needs = (*needs, begun)
         return self._add(
             Step(
@@ -302,7 +336,7 @@ class _Planner:
                 },
                 label=f"train {name} on {tested.name}, seed {seed}",
                 units=steps_of(recipe),
-                needs=tuple(dict.fromkeys((*tested.needs, *needs))),
+                needs=tuple(dict.fromkeys((*tested.needs, *first, *needs))),
                 what={
                     "name": name,
                     "sets": sets,
@@ -324,6 +358,8 @@ class _Planner:
         needs: tuple[str, ...] = ()
         for source in recipe.all_sources():
             own = hurt if source.dataset == recipe.data.dataset else None
+            if self._is_optional(source.dataset, recipe):
+                continue
             try:
                 store = self.store(source.dataset)
                 read = self.inputs.features(store, str(source.view), extractor, own)
@@ -340,14 +376,20 @@ class _Planner:
             )
         return found, needs
 
+    def _is_optional(self, dataset: str, recipe: TrainingRecipe) -> bool:
+        """Whether a source is left out since it is not prepared: a plan shows it only where nothing at all is prepared."""
+        if self.options.only_prepared or (recipe.data.only_prepared and not self.nothing):
+            return dataset != recipe.data.dataset and not self._path(dataset).is_dir()
+        return False
+
     def _beside(
-        self, store: ClipStore, source: Source, recipe: TrainingRecipe, read: Read, hurt: Condition | None
+        self, store: Stock, source: Source, recipe: TrainingRecipe, read: Read, hurt: Condition | None
     ) -> tuple[dict[str, Any], tuple[str, ...]]:
         """What a source holds beside its features, as the recipe's system and losses ask for it: (identity, steps)."""
         view, weights = str(source.view), recipe.weights()
         found: dict[str, Any] = {}
         needs: tuple[str, ...] = ()
-        if reads_flow(recipe):
+        if self._reads_flow(recipe):
             flow = self.inputs.flow(store, view, hurt)
             found["flow"], needs = flow.identity, flow.needs
         if hurt is None and any(name.startswith("occlusion_") for name in weights):
@@ -362,8 +404,14 @@ class _Planner:
                 needs = (*needs, *made)
         return found, needs
 
-    def _motions(self, recipe: TrainingRecipe) -> dict[str, Any] | None:
-        """What identifies the captured motions that a recipe's discriminator or motion prior learns from."""
+    def _reads_flow(self, recipe: TrainingRecipe) -> bool:
+        key = (recipe.system, bool(recipe.options.get("flow", True)))
+        if key not in self.streams:
+            self.streams[key] = reads_flow(recipe)
+        return self.streams[key]
+
+    def _motions(self, recipe: TrainingRecipe) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
+        """What identifies the captured motions that a recipe's discriminator or motion prior learns from, and their steps."""
         weights = recipe.weights()
         readers = (
             (recipe.adversary, "adversarial"),
@@ -372,8 +420,9 @@ class _Planner:
         )
         for table, term in readers:
             if table is not None and (term is None or term in weights):
-                return about_store(self.store(table.motions.dataset))
-        return None
+                store = self.store(table.motions.dataset)
+                return about_store(store), self.inputs.prepared(store)
+        return None, ()
 
     def _recipe_key(
         self, cell: Cell, fill: Fill, protocol: Protocol, rule: Rule
@@ -403,8 +452,13 @@ class _Planner:
             )
         return {"checkpoint": place, "checkpoint_sha256": file_sha256(path)}
 
-    def _open(self, dataset: str) -> ClipStore:
-        store = open_store(self._path(dataset))
+    def _open(self, dataset: str) -> Stock:
+        try:
+            store: Stock = open_store(self._path(dataset))
+        except (MissingStore, IncompleteStore):
+            if not self.assume:
+                raise
+            self.absent[dataset] = store = absent_store(dataset, self.root, self.options.recipes)
         if self.synthetic is not None and store.synthetic != self.synthetic:
             raise UsageError(
                 f"the stores under {self.root} are partly synthetic and partly real: use one kind for a table"

@@ -23,7 +23,11 @@ def headline(found: Reproduced) -> list[str]:
     """What a reader has to know before the numbers."""
     table = found.table
     lines = []
-    if found.synthetic:
+    if found.synthetic and table.kind == "study":
+        lines.append(
+            "SYNTHETIC DATA: the numbers are of the synthetic world; they are not those of real videos."
+        )
+    elif found.synthetic:
         lines.append(
             "SYNTHETIC DATA: the measured numbers are of the synthetic world. They do not stand beside the paper's numbers; "
             "only directions (which is better) are compared."
@@ -40,8 +44,10 @@ def headline(found: Reproduced) -> list[str]:
             else ""
         )
         + (f", {left_out} left out by --only and not shown" if left_out else "")
-        + ". In a cell: the paper's number; what was measured here, with its 95 % interval"
-        + ("." if found.synthetic else "; the difference, measured - paper.")
+        + ". In a cell: "
+        + ("" if table.kind == "study" else "the paper's number; ")
+        + "what was measured here, with its 95 % interval"
+        + ("." if found.synthetic or table.kind == "study" else "; the difference, measured - paper.")
     )
     return lines
 
@@ -103,16 +109,17 @@ def cell_text(found: Reproduced, filled: Filled | None, notes: Mapping[str, int]
     if filled is None:
         return ""
     marks = "".join(f"[{MARKS[paper_flags(found).index(flag)]}]" for flag in filled.cell.flags)
-    paper = filled.cell.text + ("?" if filled.cell.certainty == "unsure" else "") + marks
+    printed = filled.cell.text + ("?" if filled.cell.certainty == "unsure" else "") + marks
+    paper = "" if found.table.kind == "study" else f"{printed or '-'} | "
     if filled.measured is None:
-        return f"{paper or '-'} | - ({notes[filled.why_not or '']})"
+        return f"{paper}- ({notes[filled.why_not or '']})"
     digits = _DECIMALS.get(filled.cell.metric, 1)
     text = f"{filled.measured:.{digits}f}"
     if filled.interval is not None:
         text += f" [{filled.interval[0]:.{digits}f}, {filled.interval[1]:.{digits}f}]"
     difference = filled.difference(synthetic=found.synthetic)
     text += "" if difference is None else f" ({difference:+.{digits}f})"
-    return f"{paper or '-'} | {text}" + (" undertrained" if filled.undertrained else "")
+    return f"{paper}{text}" + (" undertrained" if filled.undertrained else "")
 
 
 def header(cells: Grid) -> list[str]:
@@ -134,11 +141,22 @@ def rows(found: Reproduced) -> tuple[list[str], list[list[str]]]:
 
 
 def claim_rows(found: Reproduced) -> list[list[str]]:
-    """A line per claim: what, where, in the paper, here, why."""
+    """A line per claim: what, where, in the paper (not of a study), here, why."""
+    if found.table.kind == "study":
+        return [[v.claim.says, _MARKS[v.here], v.why] for v in found.claims]
     return [[_says(v), _MARKS[v.paper], _MARKS[v.here], v.why] for v in found.claims]
 
 
-CLAIM_COLUMNS = ("claim", "paper's numbers", "here, at 95 %", "why")
+def claim_columns(found: Reproduced) -> tuple[str, ...]:
+    """Their header."""
+    if found.table.kind == "study":
+        return ("expectation", "here, at 95 %", "why")
+    return ("claim", "paper's numbers", "here, at 95 %", "why")
+
+
+def claims_title(found: Reproduced) -> str:
+    """What stands above them."""
+    return "What one would expect" if found.table.kind == "study" else "What the paper claims from it"
 
 
 def markdown(found: Reproduced) -> str:
@@ -152,9 +170,9 @@ def markdown(found: Reproduced) -> str:
     if found.claims:
         lines += [
             "",
-            "## What the paper claims from it",
+            f"## {claims_title(found)}",
             "",
-            *_md_table(list(CLAIM_COLUMNS), claim_rows(found)),
+            *_md_table(list(claim_columns(found)), claim_rows(found)),
         ]
     if found.command:
         lines += ["", f"Made by `{found.command}`."]
@@ -265,8 +283,8 @@ FORMS: Mapping[str, Callable[[Reproduced], str]] = {
 def _html_claims(found: Reproduced) -> str:
     if not found.claims:
         return ""
-    lines = ["<h2>What the paper claims from it</h2><div class=scroll tabindex=0><table><thead><tr>"]
-    lines += [f"<th scope=col>{_h(name)}</th>" for name in CLAIM_COLUMNS]
+    lines = [f"<h2>{claims_title(found)}</h2><div class=scroll tabindex=0><table><thead><tr>"]
+    lines += [f"<th scope=col>{_h(name)}</th>" for name in claim_columns(found)]
     lines.append("</tr></thead><tbody>")
     for line in claim_rows(found):
         tags = ["", *(' class="fails"' if text == "FAILS" else "" for text in line[1:3]), ""]

@@ -125,21 +125,51 @@ class Layout(_Part):
     order: dict[str, tuple[Any, ...]] = {}
 
 
+class Place(_Part):
+    """A column of a study: what is measured of every row."""
+
+    dataset: str
+    metric: str
+    condition: dict[str, Any] = {}
+
+
+class Row(_Part):
+    """A row of a study: what is measured. The fill that matches `method` says how."""
+
+    row: str
+    method: str
+
+
 class Table(_Part):
-    """One table as a fact."""
+    """One table as a fact.
+
+    A `study` is a comparison that no paper prints: its rows and places are listed here instead of read from `source`.
+    """
 
     id: str
     paper: str
     number: str
     title: str
-    kind: Literal["table", "figure"] = "table"
-    source: str
+    kind: Literal["table", "figure", "study"] = "table"
+    source: str | None = None
     protocol: str
+    rows: tuple[Row, ...] = ()
+    places: tuple[Place, ...] = ()
     notes: tuple[str, ...] = ()
     layout: Layout = Layout()
     fill: tuple[Fill, ...] = ()
     controls: tuple[Control, ...] = ()
     claims: tuple[Claim, ...] = ()
+
+    @model_validator(mode="after")
+    def _has_cells(self) -> "Table":
+        if (self.kind == "study") != bool(self.rows and self.places) or (self.kind == "study") == bool(
+            self.source
+        ):
+            raise ValueError(
+                "a study has 'rows' and 'places' and no 'source'; any other table a 'source' alone"
+            )
+        return self
 
 
 def parse_table(document: Mapping[str, Any], shared: Mapping[str, Any], where: str) -> Table:

@@ -13,10 +13,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-Kind = Literal["extract", "corrupt", "flow-encoder", "targets", "train", "evaluate"]
+Kind = Literal["raw", "prepare", "extract", "corrupt", "flow-encoder", "targets", "train", "evaluate"]
 
 # Seconds for one unit, two CPU cores, embedded encoder, SPIN's regressor: only until a first run was timed.
 ROUGH: Mapping[str, float] = {
+    "raw": 0.04,
+    "prepare": 0.004,
     "extract": 0.012,
     "corrupt": 0.02,
     "flow-encoder": 0.15,

@@ -182,7 +182,7 @@ def whole_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("whole_world")
     for dataset in ("3dpw", "amass", "h36m", "mpi-inf-3dhp", "instavariety", "pennaction", "posetrack"):
         synthesize_raw(dataset, root, size="tiny", seed=0, workers=1)
-        prepare(dataset, root, workers=1, features="none")
+        prepare(dataset, root, workers=1)
     return root
 
 

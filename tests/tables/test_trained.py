@@ -54,6 +54,7 @@ def test_a_training_is_short_by_steps_windows_or_what_comes_before_it() -> None:
     assert changed(schedule__batch=4) == ["4 of 32 windows a step"]
     prior = get_training_recipe("vibe-mposer")
     less = get_training_recipe("vibe-mposer", overrides={"prior.steps": 10})
+    assert prior.prior is not None
     assert shorter(less, prior) == [f"10 of {prior.prior.steps} steps of the prior"]
 
 

@@ -1,0 +1,93 @@
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hpsbench.tables.catalog import get_table
+from hpsbench.tables.plan import Options, plan_table
+
+Plan = dict[str, Any]
+NO_MOTIONS = ("losses.adversarial=0",)
+MISSING_SOURCES = ["h36m", "instavariety", "mpi-inf-3dhp", "posetrack"]
+
+
+@pytest.fixture
+def planned(tmp_path: Path) -> Callable[..., Plan]:
+    """The plan of a table on what lies under `tmp_path`, as the command line asks for it."""
+
+    def make(table_id: str, **options: Any) -> Plan:
+        return plan_table(
+            get_table(table_id), tmp_path, Options(device="cpu", **options), assume=True
+        ).to_json()
+
+    return make
+
+
+def test_a_plan_with_nothing_prepared_lists_everything(planned: Callable[..., Plan], tmp_path: Path) -> None:
+    plan = planned("catfa:table9")
+    kinds = [step["kind"] for step in plan["plan"]]
+    datasets = ["3dpw", *MISSING_SOURCES]
+    assert [store["dataset"] for store in plan["missing"]] == sorted(datasets)
+    assert all(store["what"] == "no raw data" for store in plan["missing"])
+    assert plan["missing"][0]["commands"] == [
+        f"hpsbench synth 3dpw --size full --root {tmp_path}",
+        f"hpsbench prepare 3dpw --root {tmp_path}",
+    ]
+    assert kinds.count("raw") == kinds.count("prepare") == len(datasets)
+    assert kinds.count("train") == kinds.count("evaluate") == 4  # two ways of weighting, clean and corrupted
+    assert plan["exist"] == 0
+    assert plan["seconds"] > 600
+    assert all(step["units"] > 0 for step in plan["plan"])
+    order = {step["id"]: number for number, step in enumerate(plan["plan"])}
+    assert all(order[need] < order[step["id"]] for step in plan["plan"] for need in step["needs"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_raw_data_that_is_there_wants_to_be_prepared_and_decides_what_is_assumed(
+    planned: Callable[..., Plan], tmp_path: Path, tiny_world: Path
+) -> None:
+    shutil.copytree(tiny_world / "raw", tmp_path / "raw")
+    first = planned("catfa:table9", tiny=True)["missing"][0]
+    assert first["what"] == "not prepared"
+    assert first["commands"] == [f"hpsbench prepare 3dpw --root {tmp_path}"]
+    shutil.copytree(tiny_world / "stores", tmp_path / "stores")
+    plan = planned("catfa:table9", tiny=True)
+    assert plan["missing"] == []  # what is declared for synthetic data goes without the other sources
+    assert plan["left_out"] == MISSING_SOURCES
+    assert not any(step["kind"] == "prepare" for step in plan["plan"])
+
+
+def test_a_system_of_two_streams_needs_its_flow_network_flow_and_fields(tiny_world: Path) -> None:
+    options = Options(tiny=True, device="cpu", sets=NO_MOTIONS)
+    plan = plan_table(get_table("dtsvibe:table3"), tiny_world, options)
+    steps = {step.label: step for step in plan.steps.values()}
+    network, flow, field = (
+        steps[label]
+        for label in (
+            "train flow-encoder on 3dpw",
+            "extract flow-dis-vibe of 3dpw",
+            "write flow of 3dpw, vibe",
+        )
+    )
+    assert network.id in flow.needs
+    with_flow = steps["train dtsvibe-no-flow-loss on embedded-vibe, seed 0"]
+    without = steps["train dtsvibe-no-flow on embedded-vibe, seed 0"]
+    assert flow.id in with_flow.needs
+    assert flow.id not in without.needs
+    whole = steps["train dtsvibe-wo-h36m on embedded-vibe, seed 0"]
+    assert field.id in whole.needs
+    assert field.id not in with_flow.needs
+
+
+def test_losses_find_masks_and_hidden_joints(tiny_world: Path) -> None:
+    options = Options(tiny=True, device="cpu", sets=NO_MOTIONS)
+    plan = plan_table(get_table("spsnet:table2"), tiny_world, options)
+    steps = {step.label: step for step in plan.steps.values()}
+    masks = steps["write masks of 3dpw, vibe"]
+    hidden = steps["corrupt embedded-vibe+spsnet-occ-1x1-s0-sev3 of 3dpw"]
+    assert masks.id in steps["train spsnet on embedded-vibe, seed 0"].needs
+    assert masks.id not in steps["train spsnet-no-mask on embedded-vibe, seed 0"].needs
+    assert hidden.id in steps["train spsnet-no-mask on embedded-vibe, seed 0"].needs
+    assert hidden.key["splits"] == ["train"]
