@@ -56,7 +56,7 @@ def line_plot(
     top = 34 + _ROW * len(series)
     width = max(columns * size[0], 20 + _LETTER * len(title))
     height = top + rows * size[1]
-    ticks = _ticks(_values(panels))
+    ticks = round_ticks(_values(panels))
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
         f'aria-label="{escape(title)}" font-family="sans-serif" font-size="11">',
@@ -84,7 +84,7 @@ def _values(panels: Sequence[Panel]) -> list[float]:
     ]
 
 
-def _ticks(values: Sequence[float], count: int = 4) -> list[float]:
+def round_ticks(values: Sequence[float], count: int = 4) -> list[float]:
     """Round numbers whose range covers the values."""
     low, high = min(values, default=0.0), max(values, default=1.0)
     raw = max(high - low, abs(high) * 1e-3, 1e-9) / count

@@ -8,7 +8,7 @@ from hpsbench.cli.console import emit_json, note, out, table
 from hpsbench.cli.options import HERE, AsJson, Recipes, Root
 from hpsbench.errors import HpsbenchError, UnknownName
 
-KINDS = ("datasets", "protocols", "systems", "corruptions", "training", "tables", "figures", "stores")
+KINDS = ("datasets", "protocols", "systems", "corruptions", "training", "tables", "figures", "studies", "stores")
 
 
 def register(app: typer.Typer) -> None:
@@ -39,6 +39,7 @@ def ls_command(
         "training": _training,
         "tables": _tables,
         "figures": _figures,
+        "studies": _studies,
         "stores": _stores,
     }[kind](root, recipes)
     if json:
@@ -221,6 +222,13 @@ def _figures(_: Any, recipes: Any) -> list[dict[str, Any]]:
     from hpsbench.tables.catalog import list_tables
 
     return list_tables(recipes, kind="figure")
+
+
+def _studies(_: Any, recipes: Any) -> list[dict[str, Any]]:
+    """Comparisons that no paper prints."""
+    from hpsbench.tables.catalog import list_tables
+
+    return list_tables(recipes, kind="study")
 
 
 def _stores(root: Any, _: Any) -> list[dict[str, Any]]:
