@@ -46,12 +46,13 @@ def mask_loss(silhouette: Tensor, mask: Tensor, has: Tensor) -> Tensor:
 
     Args:
         silhouette: (N, S, S) in [0, 1].
-        mask: (N, S, S) 0 or 1.
+        mask: (N, S, S) 0 or 1; whatever it is in frames without a mask.
         has: (N,) bool, frames with a mask. Without any such frame the loss is 0.
 
     Returns:
         A scalar: mean over the pixels of the frames with a mask; the silhouette is floored at 1e-6.
     """
+    mask = torch.where(has[:, None, None], mask, 0.0)
     per_frame = -(mask * silhouette.clamp_min(FLOOR).log()).mean(dim=(1, 2))
     weight = has.to(per_frame.dtype)
     return (weight * per_frame).sum() / weight.sum().clamp_min(1.0)

@@ -3,6 +3,7 @@
 Source: VIBE `lib/core/loss.py`, kept by TCMR and MPS-Net; HMMR's two terms on shape alone. Global rotation is included, the camera is not.
 """
 
+import torch
 from torch import Tensor
 
 
@@ -11,7 +12,7 @@ def pose_loss(pred: Tensor, target: Tensor, has: Tensor) -> Tensor:
 
     Args:
         pred: (N, 24, 3, 3) rotation matrices.
-        target: the same.
+        target: the same; may be NaN in other frames.
         has: (N,) bool. Without any such frame the loss is 0.
 
     Returns:
@@ -36,6 +37,7 @@ def shape_prior_loss(betas: Tensor) -> Tensor:
 
 
 def _mean_square(pred: Tensor, target: Tensor, has: Tensor) -> Tensor:
-    weight = has.to(pred.dtype).reshape(-1, *[1] * (pred.ndim - 1))
+    each = has.reshape(-1, *[1] * (pred.ndim - 1))
+    weight, target = each.to(pred.dtype), torch.where(each, target, 0.0)  # NaN x 0 would be NaN
     per_frame = pred[0].numel()
     return (weight * (pred - target) ** 2).sum() / (weight.sum() * per_frame).clamp_min(1.0)

@@ -336,15 +336,16 @@ def crop_keypoints(
         min_confidence: joints at or below it count as unseen.
 
     Returns:
-        (N, len(order), 3) float32: x, y in [-1, 1] over the crop, confidence 0 or 1. Coordinates of unseen joints are 0.
+        (N, len(order), 3) float32: x, y in [-1, 1] over the crop, confidence 0 or 1. Coordinates of unseen joints are 0;
+        a joint that is not a number, or whose frame has no box, counts as unseen.
 
     Source: VIBE `lib/data_utils/img_utils.py` (`transfrom_keypoints`): x_norm = 2 (x - cx) / (scale side).
     """
     index = np.asarray(order)
     picked = np.where((index >= 0)[None, :, None], keypoints[:, np.maximum(index, 0)], 0.0)
     side = bbox_cxcywh[:, None, 2:4] * scale
-    seen = picked[..., 2] > min_confidence
     with np.errstate(divide="ignore", invalid="ignore"):
         xy = 2.0 * (picked[..., :2] - bbox_cxcywh[:, None, :2]) / side
+    seen = (picked[..., 2] > min_confidence) & np.isfinite(xy).all(axis=-1)
     xy = np.where(seen[..., None], xy, 0.0)
     return np.concatenate([xy, seen[..., None]], axis=-1).astype(np.float32)

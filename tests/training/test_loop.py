@@ -177,3 +177,11 @@ def _terms(run: Run, batch: Batch) -> dict[str, float]:
     with torch.no_grad():
         parts, _ = run._losses(batch, None, slice(None))
     return {name: float(value) for name, value in parts.items()}
+
+
+def test_joints_without_a_number_or_a_box_count_as_unseen() -> None:
+    keypoints = np.array([[[1.0, 2.0, 0.9], [np.nan, 2.0, 0.9]], [[1.0, 2.0, 0.9], [3.0, 4.0, np.nan]]])
+    box = np.array([[0.0, 0.0, 10.0, 10.0], [np.nan] * 4])
+    made = crop_keypoints(keypoints, box, [0, 1], 1.0, 0.3)
+    np.testing.assert_array_equal(made[..., 2], [[1, 0], [0, 0]])
+    assert np.isfinite(made).all()
