@@ -32,6 +32,8 @@ def verify_command(
         note(f"store: {report.store or 'absent'}")
         for reason, number in report.skipped.items():
             note(f"left out by the dataset's rule: {number} ({reason})")
+        if report.unannotated:
+            note(f"images without annotations, which are no rows: {report.unannotated:,}")
         if report.counts:
             columns = list(report.counts[0])
             table("counts", columns, [[row.get(name) for name in columns] for row in report.counts])

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,7 @@ class VerifyReport:
         synthetic: whether the data is; expected counts are for real data.
         sequences: raw sequences per split.
         skipped: reason -> sequences that the dataset's rule leaves out.
+        unannotated: images without annotations, in the folders of those that have some; they are no rows.
         counts: expected counts, each with what was found.
         problems: errors and warnings.
     """
@@ -53,6 +54,7 @@ class VerifyReport:
     synthetic: bool
     sequences: Mapping[str, int]
     skipped: Mapping[str, int]
+    unannotated: int
     counts: Sequence[Mapping[str, Any]]
     problems: Sequence[Problem]
 
@@ -87,7 +89,7 @@ def verify(
     root, report = Path(root), progress or silent
     recipe = get_recipe(dataset, recipes)
     path = store_path(root, dataset)
-    raw, skipped = None, Counter[str]()
+    raw, skipped, images = None, Counter[str](), _Images()
     problems: list[Problem] = []
     sequences: list[RawSequence] = []
     try:
@@ -97,7 +99,7 @@ def verify(
             raise
     if raw is not None:
         sequences = find_sequences(recipe, raw.path)
-        problems += _check_raw(recipe, raw, sequences, skipped, report)
+        problems += _check_raw(recipe, raw, sequences, skipped, images, report)
     store = None
     if path.exists():
         problems += verify_store(path, lambda done, total, note: report(done, total, note))
@@ -111,7 +113,7 @@ def verify(
         problems += _check_lengths(recipe, store)
     return VerifyReport(
         dataset=dataset, raw=None if raw is None else str(raw.path), store=str(path) if path.exists() else None,
-        synthetic=synthetic, sequences=_per_split(recipe, sequences), skipped=dict(sorted(skipped.items())),
+        synthetic=synthetic, sequences=_per_split(recipe, sequences), skipped=dict(sorted(skipped.items())), unannotated=images.unannotated,
         counts=counts, problems=[_with_causes(problem, recipe) for problem in problems],
     )  # fmt: skip
 
@@ -134,24 +136,30 @@ def _with_causes(problem: Problem, recipe: Recipe) -> Problem:
 
 
 def _check_raw(
-    recipe: Recipe, raw: RawRoot, sequences: Sequence[RawSequence], skipped: Counter[str], report: Progress
+    recipe: Recipe,
+    raw: RawRoot,
+    sequences: Sequence[RawSequence],
+    skipped: Counter[str],
+    images: "_Images",
+    report: Progress,
 ) -> Iterator[Problem]:
     if not raw.is_synthetic:
         yield from _check_split_sizes(recipe, sequences)
     yield from _check_extra(recipe, raw, sequences)
-    lacking: list[str] = []
+    broken: dict[str, list[str]] = {}
     for done, sequence in enumerate(sequences, start=1):
         try:
             tracks = list(read_sequence(recipe, sequence))
-            lacking += _missing_images(raw.path, tracks)
+            images.look(raw.path, tracks)
         except SequenceSkipped as reason:
             skipped[reason.reason] += 1
         except HpsbenchError as error:
-            yield Problem(severity="error", kind="unreadable", where=sequence.name, text=str(error))
+            broken.setdefault(str(error), []).append(sequence.name)
         report(done, len(sequences), sequence.name)
-    if lacking:
-        text = f"{len(lacking)} images are missing, the first is {lacking[0]}; features cannot be extracted without"
-        yield Problem(severity="warning", kind="image-missing", where=str(raw.path), text=text)
+    for text, names in broken.items():
+        more = f" (and {len(names) - 1} further sequences)" if len(names) > 1 else ""
+        yield Problem(severity="error", kind="unreadable", where=names[0] + more, text=text)
+    yield from images.problems(raw.path)
 
 
 def _check_split_sizes(recipe: Recipe, sequences: Sequence[RawSequence]) -> Iterator[Problem]:
@@ -182,26 +190,51 @@ def _check_extra(recipe: Recipe, raw: RawRoot, sequences: Sequence[RawSequence])
     )
     if extra:
         shown = ", ".join(extra[:SHOWN]) + (", ..." if len(extra) > SHOWN else "")
+        shown = shown.encode(errors="backslashreplace").decode()  # names that are not UTF-8
         text = f"no split names these, and they are not read ({len(extra)}): {shown}"
         yield Problem(severity="warning", kind="extra-files", where=str(raw.path), text=text)
 
 
-def _missing_images(root: Path, tracks: Sequence[Track]) -> list[str]:
-    """Names of the images that a sequence's tracks need and that are not there; folders are listed once."""
-    needed = {
-        track.image_source.format(frame_id=frame)
-        for track in tracks
-        if track.image_source is not None and "#" not in track.image_source
-        for frame in np.asarray(track.frame_id).tolist()
-    }
-    folders = {str(Path(name).parent) for name in needed}
-    held = {
-        f"{folder}/{path.name}"
-        for folder in folders
-        if (root / folder).is_dir()
-        for path in (root / folder).iterdir()
-    }
-    return sorted(needed - held)
+@dataclass(slots=True)
+class _Images:
+    """What is known of the images after reading some sequences.
+
+    Attributes:
+        lacking: names of annotated images that are not there.
+        containers: names of videos and shards of annotated frames that are not there.
+        unannotated: images in the same folders that nothing is annotated in.
+    """
+
+    lacking: list[str] = field(default_factory=list)
+    containers: set[str] = field(default_factory=set)
+    unannotated: int = 0
+
+    def look(self, root: Path, tracks: Sequence[Track]) -> None:
+        """Compare what a sequence's tracks need with what is there; folders are listed once."""
+        needed = set()
+        for track in tracks:
+            name, _, inner = (track.image_source or "").partition("#")
+            if inner and not (root / name).is_file():
+                self.containers.add(name)
+            elif name and not inner:
+                needed |= {name.format(frame_id=frame) for frame in np.asarray(track.frame_id).tolist()}
+        folders, endings = {str(Path(name).parent) for name in needed}, {Path(name).suffix for name in needed}
+        held = {
+            f"{folder}/{path.name}"
+            for folder in folders
+            if (root / folder).is_dir()
+            for path in (root / folder).iterdir()
+            if path.suffix in endings
+        }
+        self.lacking += sorted(needed - held)
+        self.unannotated += len(held - needed)
+
+    def problems(self, root: Path) -> Iterator[Problem]:
+        """What features cannot be extracted without."""
+        for what, names in (("images", self.lacking), ("videos", sorted(self.containers))):
+            if names:
+                text = f"{len(names)} {what} are missing, the first is {names[0]}; features cannot be extracted without"
+                yield Problem(severity="warning", kind="image-missing", where=str(root), text=text)
 
 
 def _check_origin(recipe: Recipe, raw: RawRoot, store: ClipStore, root: Path) -> Iterator[Problem]:

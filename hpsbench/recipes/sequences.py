@@ -69,7 +69,8 @@ def find_sequences(recipe: Recipe, root: Path, limit: int | None = None) -> list
         limit: at most so many per split.
 
     Raises:
-        BadData: a file belongs to two splits, or its reader puts it into a split that the recipe does not have.
+        BadData: a file belongs to two splits, its reader puts it into a split that the recipe does not have, or its name is
+            not UTF-8.
     """
     found: list[RawSequence] = []
     owner: dict[str, str] = {}
@@ -209,7 +210,23 @@ def _load(module: str, function: str, recipe: Recipe) -> Callable[[RawSequence],
 def _matches(root: Path, pattern: str) -> Iterator[str]:
     if not root.is_dir():
         raise MissingData(f"no folder at {root}")
-    return (path.relative_to(root).as_posix() for path in root.glob(pattern) if path.is_file())
+    return (_text(path.relative_to(root)) for path in root.glob(pattern) if path.is_file())
+
+
+def _text(path: Path) -> str:
+    """A path with forward slashes.
+
+    Raises:
+        BadData: its name is no text.
+    """
+    name = path.as_posix()
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise BadData(
+            f"{name!a}: the name of this file is not UTF-8; rename it, and what belongs to it (images) with it"
+        ) from error
+    return name
 
 
 def _excluded(name: str, patterns: list[str]) -> bool:

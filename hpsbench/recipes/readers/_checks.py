@@ -9,6 +9,7 @@ from hpsbench.recipes.sequences import RawSequence
 from hpsbench.types import FloatArray
 
 _SMALLEST, _LARGEST = 0.1, 20.0  # metres that a body spans in most frames
+_SMALLEST_IMAGE = 2.0  # pixels
 _MOST_TURNED = 4 * np.pi  # radians
 
 
@@ -60,6 +61,25 @@ def check_metres(joints: FloatArray, key: str, unit: str, raw: RawSequence) -> N
     if not _SMALLEST < span < _LARGEST:
         raise UnitError(
             f"{raw.path}: read as {unit}, {key} gives bodies that span {span:.3g} m; it is in another unit"
+        )
+
+
+def check_pixels(points: FloatArray, key: str, raw: RawSequence) -> None:
+    """Refuse 2D points that are no pixels: shares of the image's width and height, for instance.
+
+    Args:
+        points: (T, J, 3) x, y and a flag; only flagged points count.
+        key: of the file.
+        raw: the file.
+
+    Raises:
+        UnitError: there are such points, and none lies further than 2 from the origin.
+    """
+    seen = np.abs(points[points[..., 2] > 0][:, :2])
+    if seen.size and 0 < float(seen.max()) <= _SMALLEST_IMAGE:
+        raise UnitError(
+            f"{raw.path}: {key} reach {float(seen.max()):.3g} at most, where pixels were expected; are they shares of the "
+            "image's width and height?"
         )
 
 

@@ -76,7 +76,10 @@ def read_moon(raw: RawSequence) -> Iterator[Track]:
     """
     found = _ITEM.fullmatch(raw.item)
     if found is None:
-        raise BrokenFile(f"{raw.path}: {raw.item!r} is no trial of it")
+        find_sections(raw.path, 2)  # says what is wrong with the file, if that is why it has no trials
+        raise BrokenFile(
+            f"{raw.path}: holds no trials (objects of frames by numbers of action and subaction)"
+        )
     action, subaction = int(found[1]), int(found[2])
     subject = subject_of(raw)
     index, world = _joints(raw, action, subaction)

@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hpsbench.errors import BrokenFile, UsageError
+from hpsbench.errors import BrokenFile, UnitError, UsageError
 from hpsbench.recipes.readers._checks import check_finite, check_radians
 from hpsbench.recipes.sequences import RawSequence, SequenceSkipped
 from hpsbench.safe_io import load_npz
 from hpsbench.types import Array, Track
 
 _RATE_NAMES = ("mocap_framerate", "mocap_frame_rate")
+_FURTHEST = 100.0  # metres from the origin; the studios of AMASS are rooms
 _GENDERS = ("male", "female", "neutral")
 
 
@@ -49,6 +50,7 @@ def read_sequence(raw: RawSequence) -> Iterator[Track]:
         SequenceSkipped: the rate is below 25 (`rate-too-low`: VIBE's step would be zero), or fewer than 60 frames
             remain (`too-short`).
         BrokenFile: the file is damaged, lacks a key, or holds another body model.
+        UnitError: rotations are no radians, or the body is further than 100 m from the origin.
     """
     arrays = _load(raw)
     poses = arrays["poses"]
@@ -119,6 +121,12 @@ def _load(raw: RawSequence) -> dict[str, Array]:
         check_finite(np.asarray(arrays[key], dtype=np.float64), key, raw)
     check_finite(np.asarray(arrays["betas"], dtype=np.float64).reshape(1, -1), "betas", raw)
     check_radians(arrays["poses"], "poses", raw)
+    away = float(np.median(np.linalg.norm(np.asarray(arrays["trans"], dtype=np.float64), axis=1)))
+    if away > _FURTHEST:
+        raise UnitError(
+            f"{raw.path}: read as metres, trans puts the body {away:.3g} m from the origin; it is in another unit, "
+            "millimetres perhaps"
+        )
     return arrays
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from hpsbench.bodies.joints import get_joint_set
 from hpsbench.errors import BrokenFile
-from hpsbench.recipes.readers._checks import check_finite, check_shape, option
+from hpsbench.recipes.readers._checks import check_finite, check_pixels, check_shape, option
 from hpsbench.recipes.readers._images import find_images
 from hpsbench.recipes.sequences import RawSequence
 from hpsbench.safe_io import load_matlab
@@ -41,6 +41,7 @@ def read_sequence(raw: RawSequence) -> Iterator[Track]:
 
     Raises:
         BrokenFile: the file is damaged, lacks a key, or its arrays disagree in length.
+        UnitError: coordinates are no pixels.
     """
     arrays = load_matlab(raw.path)
     joints = len(get_joint_set(_JOINTS))
@@ -51,6 +52,8 @@ def read_sequence(raw: RawSequence) -> Iterator[Track]:
     for key in ("x", "y", "visibility"):
         check_shape(arrays[key], (frames or None, joints), key, raw)
         check_finite(np.asarray(arrays[key], dtype=np.float64), key, raw)
+    keypoints2d = np.stack([arrays[key] for key in ("x", "y", "visibility")], axis=2).astype(np.float64)
+    check_pixels(keypoints2d, "x and y", raw)
     frame_id = np.arange(1, frames + 1)
     layouts = [layout.replace("{clip}", raw.stem) for layout in option(raw, "images", list)]
     images = find_images(raw.root, layouts)
@@ -61,9 +64,7 @@ def read_sequence(raw: RawSequence) -> Iterator[Track]:
         split=raw.split,
         frame_id=frame_id,
         fields={
-            "keypoints2d": np.stack([arrays[key] for key in ("x", "y", "visibility")], axis=2).astype(
-                np.float64
-            ),
+            "keypoints2d": keypoints2d,
             "bbox_xyxy": _boxes(arrays.get("bbox"), frames, raw),
             "has_image": images.present(frame_id),
         },

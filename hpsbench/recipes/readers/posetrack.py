@@ -11,7 +11,7 @@ import numpy as np
 
 from hpsbench.bodies.joints import JointSet, get_joint_set
 from hpsbench.errors import BrokenFile, UnknownName
-from hpsbench.recipes.readers._checks import check_finite
+from hpsbench.recipes.readers._checks import check_finite, check_pixels
 from hpsbench.recipes.readers._jpeg import jpeg_size
 from hpsbench.recipes.readers._json import load_json
 from hpsbench.recipes.readers._posetrack17 import to_2018
@@ -44,6 +44,7 @@ def read_sequence(raw: RawSequence) -> Iterator[Track]:
     Raises:
         SequenceSkipped: the file has no annotations, as those of the test set (`no-annotations`).
         BrokenFile: the file is damaged, an annotation has no image, or a person occurs twice in one.
+        UnitError: keypoints are no pixels.
     """
     document = load_json(raw.path)
     try:
@@ -149,6 +150,14 @@ def _keypoints(annotations: list[Mapping[str, Any]], joints: list[int], raw: Raw
     points = np.zeros((len(annotations), len(get_joint_set(_JOINTS)), 3))
     points[:, joints] = given.reshape(len(annotations), -1, 3)
     check_finite(points, "keypoints", raw)
+    odd = (points[..., 2] != 0) & (points[..., 2] != 1) & (points[..., 2] != 2)
+    if odd.any():
+        first = annotations[int(np.argwhere(odd)[0, 0])].get("id")
+        raise BrokenFile(
+            f"{raw.path}: keypoints of annotation {first} should be x, y and a flag of 0, 1 or 2 for each joint; is an axis "
+            "swapped?"
+        )
+    check_pixels(points, "keypoints", raw)
     return points
 
 
