@@ -26,6 +26,8 @@ _PUBLIC = {
     "load_system": "hpsbench.models._catalog",
     "get_corruption": "hpsbench.corruption._catalog",
     "list_corruptions": "hpsbench.corruption._catalog",
+    "list_tables": "hpsbench.tables.catalog",
+    "reproduce": "hpsbench.tables.run",
     "HPSOutput": "hpsbench.models._system",
     "FeatureSystem": "hpsbench.models._adapter",
     "prepare": "hpsbench.pipeline.prepare",

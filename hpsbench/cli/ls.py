@@ -8,7 +8,17 @@ from hpsbench.cli.console import emit_json, note, out, table
 from hpsbench.cli.options import HERE, AsJson, Recipes, Root
 from hpsbench.errors import HpsbenchError, UnknownName
 
-KINDS = ("datasets", "protocols", "systems", "corruptions", "training", "tables", "figures", "studies", "stores")
+KINDS = (
+    "datasets",
+    "protocols",
+    "systems",
+    "corruptions",
+    "training",
+    "tables",
+    "figures",
+    "studies",
+    "stores",
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -46,6 +56,8 @@ def ls_command(
         emit_json({kind: rows})
     elif kind == "systems":
         _show_systems(rows)
+    elif kind == "corruptions":
+        _show_corruptions(rows)
     elif not rows:
         out().print(f"no {kind}" + (f" under {root / 'stores'}" if kind == "stores" else ""))
     else:
@@ -189,9 +201,39 @@ def _reads(inputs: dict[str, Any] | None) -> str:
 
 
 def _corruptions(_: Any, __: Any) -> list[dict[str, Any]]:
-    from hpsbench.corruption._catalog import list_corruptions
+    from hpsbench.corruption._listing import describe_corruptions
 
-    return [{"corruption": name} for name in list_corruptions()]
+    return describe_corruptions()
+
+
+def _show_corruptions(rows: list[dict[str, Any]]) -> None:
+    """One line of what each does, and its five severities."""
+    body = [
+        [
+            row["corruption"],
+            "?" if row["version"] is None else str(row["version"]),
+            row["changes"] or "?",
+            row["does"].rstrip(".:"),
+            ", ".join(map(_level, row["severities"] or ())),
+            row["counts"] or "",
+        ]
+        for row in rows
+    ]
+    table(
+        "corruptions",
+        ("corruption", "version", "changes", "what is done", "severity 1 to 5", "which is"),
+        body,
+    )
+    note(
+        "image: the frame before it is cropped; box: what is cut out of it; rows: which frame is shown. "
+        "'hpsbench corrupt --mode NAME --severity N' makes a feature set"
+    )
+
+
+def _level(level: Any) -> str:
+    if not isinstance(level, list):
+        return f"{level:g}"
+    return f"({', '.join(f'{value:g}' for value in level)})"
 
 
 def _training(_: Any, recipes: Any) -> list[dict[str, Any]]:
