@@ -41,7 +41,10 @@ def submit_command(
         str | None, typer.Option("--name", help="As shown on the board; default: the system.")
     ] = None,
     predictions: Annotated[
-        Path | None, typer.Option("--predictions", help="Their file, to be hashed.")
+        Path | None,
+        typer.Option(
+            "--predictions", help="Their file, to be hashed; default: those kept beside the result."
+        ),
     ] = None,
     url: Annotated[str | None, typer.Option("--url", help="Where others find the predictions.")] = None,
     trained_with_3dpw: Annotated[
@@ -67,6 +70,7 @@ def submit_command(
         _folder(boards),
         predictions=predictions,
         url=url,
+        root=root,
         dry_run=dry_run,
         name=name,
         trained_with_3dpw=trained_with_3dpw,
@@ -79,6 +83,10 @@ def submit_command(
         )
         return
     note(f"{'would write' if dry_run else 'wrote'} {path}")
+    if entry.predictions is None:
+        note(
+            "no predictions: nobody can score it again; 'hpsbench evaluate --save-predictions' keeps them beside the result"
+        )
     if entry.trained_with_3dpw is None:
         note(
             "the entry does not say whether training saw 3DPW: --trained-with-3dpw or --trained-without-3dpw"

@@ -3,13 +3,14 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from hpsbench.errors import HpsbenchError
 from hpsbench.leaderboards.board import entry_files
 from hpsbench.leaderboards.entry import FLAG_REASONS, Entry, read_entry
-from hpsbench.leaderboards.reported import CERTAINTIES, read_flags, read_reported
+from hpsbench.leaderboards.reported import CERTAINTIES, COLUMNS, read_flags, read_reported
 from hpsbench.protocols.catalog import get_protocol
 
 CLOSE = 1e-6
@@ -27,7 +28,6 @@ def check(folder: Path, *, root: Path | None = None) -> list[str]:
         root: data root; where it holds the store of an entry whose predictions are a file, the numbers are made again.
     """
     problems = list(_reported(folder))
-    scored: dict[str, Counter[int]] = {}
     entries = []
     for path in entry_files(folder):
         where = path.relative_to(folder).as_posix()
@@ -37,17 +37,58 @@ def check(folder: Path, *, root: Path | None = None) -> list[str]:
             problems.append(str(problem).replace(str(path), where))
             continue
         entries.append((where, entry))
-        scored.setdefault(entry.board, Counter())[entry.scored] += 1
         problems += [f"{where}: {text}" for text in _problems(entry, path, folder)]
         if root is not None:
             problems += [f"{where}: {text}" for text in _rescored(entry, path, root)]
-    for where, entry in entries:
-        usual = scored[entry.board].most_common(1)[0][0]
-        if entry.scored != usual:
-            problems.append(
-                f"{where}: scored {entry.scored} frames, others of this board {usual}; they do not compare"
-            )
+    for board in dict.fromkeys(entry.board for _, entry in entries):
+        problems += _disagreements([(where, entry) for where, entry in entries if entry.board == board])
     return problems
+
+
+def _disagreements(entries: Sequence[tuple[str, Entry]]) -> Iterator[str]:
+    """Entries of one board that were not measured on the same, or are there twice."""
+    for what, of in _SAME.items():
+        usual = Counter(of(entry) for _, entry in entries).most_common(1)[0][0]
+        for where, entry in entries:
+            if of(entry) != usual:
+                found, other = _differing(of(entry), usual)
+                yield f"{where}: {what} {found}, others of this board {other}; they do not compare"
+    first: dict[Any, str] = {}
+    for where, entry in entries:
+        key = (
+            entry.name,
+            entry.system,
+            entry.checkpoint_sha256,
+            entry.features,
+            entry.condition,
+            entry.seeds,
+        )
+        if key in first:
+            yield (
+                f"{where}: the same name, system, checkpoint, features and seeds as {first[key]}; remove one, or give it "
+                "another name (submit --name)"
+            )
+        first.setdefault(key, where)
+
+
+_SAME: Mapping[str, Callable[[Entry], Any]] = {
+    "scored frames:": lambda entry: entry.scored,
+    "frames of the dataset:": lambda entry: entry.accounting.get("in"),
+    "sequences:": lambda entry: tuple(sorted(entry.sequences)),
+    "raw data:": lambda entry: entry.store.get("raw_manifest_sha256"),
+}
+"""What all entries of a board have in common; the frames of one sequence may differ, where a system skips some."""
+
+
+def _differing(found: Any, other: Any) -> tuple[Any, Any]:
+    """Two values, of lists only what the other lacks."""
+    if not isinstance(found, tuple):
+        return found, other
+    own, theirs = sorted(set(found) - set(other)), sorted(set(other) - set(found))
+    return (
+        f"{len(found)}" + (f" with {', '.join(own)}" if own else ""),
+        f"{len(other)}" + (f" with {', '.join(theirs)}" if theirs else ""),
+    )
 
 
 def _problems(entry: Entry, path: Path, folder: Path) -> Iterator[str]:
@@ -60,6 +101,8 @@ def _problems(entry: Entry, path: Path, folder: Path) -> Iterator[str]:
     for name, digest in _hashes(entry).items():
         if not _HASH.fullmatch(digest):
             yield f"{name}: {digest!r} is no sha256"
+    if entry.accounting.get("scored", entry.scored) != entry.scored:
+        yield f"scored: {entry.scored}, but its accounting says {entry.accounting['scored']}"
     for flag in entry.flags:
         if flag not in FLAG_REASONS:
             yield f"flag {flag!r} has no known reason (known: {', '.join(FLAG_REASONS)})"
@@ -115,9 +158,10 @@ def _rescored(entry: Entry, path: Path, root: Path) -> Iterator[str]:
     """Score the predictions again, where file and store are there."""
     if entry.predictions is None:
         return
-    file = path.parent / entry.predictions.url
-    store_path = root / "stores" / f"{entry.dataset}.zarr"
-    if not file.exists() or not store_path.exists():
+    places = (root / entry.predictions.url, path.parent / entry.predictions.url)
+    file = next((place for place in places if place.exists()), None)
+    store_path = root / "stores" / f"{entry.store.get('dataset', entry.dataset)}.zarr"
+    if file is None or not store_path.exists():
         return
     from hpsbench.evaluation.run import score_predictions
     from hpsbench.leaderboards.submit import tree_sha256
@@ -128,7 +172,13 @@ def _rescored(entry: Entry, path: Path, root: Path) -> Iterator[str]:
         yield f"{entry.predictions.url} has another sha256 than the entry says"
         return
     try:
-        result = score_predictions(entry.protocol, load_predictions(file), open_store(store_path), root=root)
+        result = score_predictions(
+            entry.protocol,
+            load_predictions(file),
+            open_store(store_path),
+            root=root,
+            dataset=entry.dataset,
+        )
     except HpsbenchError as problem:
         yield f"the predictions cannot be scored again: {problem}"
         return
@@ -146,6 +196,9 @@ def _reported(folder: Path) -> Iterator[str]:
         return
     for number in numbers:
         row = number.row
+        if set(row) != set(COLUMNS) or None in row.values():
+            yield f"papers/{row['paper']}_{row['table']}.csv: {row['row_label']}: not {len(COLUMNS)} columns"
+            continue
         where = (
             f"papers/{row['paper']}_{row['table']}.csv: {row['row_label']}, {row['dataset']} {row['metric']}"
         )

@@ -23,6 +23,19 @@ FLAG_REASONS: Mapping[str, str] = {
     "undertrained": "fewer training steps than its recipe declares",
 }
 
+_MEASURED = (
+    "protocol_sha256",
+    "checkpoint_sha256",
+    "features",
+    "condition",
+    "seeds",
+    "metrics",
+    "scored",
+    "accounting",
+    "sequences",
+    "flags",
+)
+
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -87,15 +100,11 @@ class Entry(_Strict):
 
     @property
     def file_name(self) -> str:
-        """`<system>_<first digits of a hash>.json`; the same result has the same name."""
-        made_of: list[Any] = [
-            self.protocol_sha256,
-            self.checkpoint_sha256,
-            self.features,
-            self.condition,
-            list(self.seeds),
-        ]
-        made_of.append({name: metric.value for name, metric in self.metrics.items()})
+        """`<system>_<first digits of a hash>.json`; the same result has the same name.
+
+        The hash is of what was measured, not of what a person adds: name, training data, address of the predictions, paper.
+        """
+        made_of = self.model_dump(mode="json", include=set(_MEASURED))
         digest = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:6]
         return f"{re.sub(r'[^a-zA-Z0-9.+-]+', '-', self.system or 'predictions')}_{digest}.json"
 
@@ -191,8 +200,20 @@ def _validated(document: Any, where: str, kind: type[BadData]) -> Entry:
     try:
         return Entry.model_validate(document)
     except ValidationError as problem:
-        lines = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in problem.errors())
-        raise kind(f"{where}: {lines}") from None
+        lines = "; ".join(f"{'.'.join(map(str, e['loc']))}: {_said(e)}" for e in problem.errors())
+        raise kind(f"{where}: {lines}; see docs/leaderboards.md") from None
+
+
+def _said(error: Any) -> str:
+    """What is wrong, with what was found."""
+    if error["type"] == "missing":
+        return "missing"
+    if error["type"] == "extra_forbidden":
+        return "not a key of an entry"
+    found = repr(error["input"])
+    if error["type"] == "string_pattern_mismatch" and "64" in str(error["ctx"]["pattern"]):
+        return f"no sha256 (64 hexadecimal digits), found {found}"
+    return f"{error['msg']}, found {found if len(found) < 80 else found[:77] + '...'}"
 
 
 def _sequences(result: Result) -> dict[str, dict[str, float | None]]:

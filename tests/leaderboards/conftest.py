@@ -62,3 +62,18 @@ def save(tmp_path: Path, make_result: Callable[..., Result]) -> Callable[..., Pa
         return make_result(*arguments, **changes).save(tmp_path / "runs" / str(number))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def world_run(tiny_world: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """(run, data root): the mean pose on the tiny world, with its predictions kept."""
+    from hpsbench.evaluation.run import evaluate
+    from hpsbench.models.mean_pose import MeanPose
+    from hpsbench.store.reader import open_store
+
+    root = tmp_path_factory.mktemp("world-run")
+    for name in ("stores", "raw", "body_models"):
+        (root / name).symlink_to(tiny_world / name)
+    run = root / "runs" / "mean"
+    evaluate(MeanPose(), "tcmr", open_store(root / "stores" / "3dpw.zarr"), root=root, save=run)
+    return run, root

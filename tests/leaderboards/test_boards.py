@@ -79,8 +79,28 @@ def test_a_partial_result_and_bare_arrays_are_refused(boards: Path, save: Save) 
         (lambda d: d.update(extractor_sha256="none"), "no sha256"),
         (lambda d: d.update(flags=["odd"]), "flag 'odd' has no known reason"),
         (lambda d: d.update(kind="reported"), "kind"),
-        (lambda d: d.pop("metrics"), "metrics: Field required"),
-        (lambda d: d.update(scored=59), "scored 59 frames, others of this board 60"),
+        (lambda d: d.pop("metrics"), "metrics: missing"),
+        (lambda d: d.update(odd=1), "odd: not a key of an entry"),
+        (
+            lambda d: d.update(checkpoint_sha256="abc"),
+            "checkpoint_sha256: no sha256 (64 hexadecimal digits), found 'abc'",
+        ),
+        (
+            lambda d: d["metrics"]["mpjpe"].update(n="many"),
+            "metrics.mpjpe.n: Input should be a valid integer",
+        ),
+        (lambda d: d.update(flags=["undertrained"]), "should be called"),
+        (lambda d: d.update(scored=59), "scored frames: 59, others of this board 60; they do not compare"),
+        (lambda d: d.update(scored=59), "scored: 59, but its accounting says 60"),
+        (lambda d: d["accounting"].update({"in": 61}), "frames of the dataset: 61, others of this board 60"),
+        (
+            lambda d: d["sequences"].update(s9=d["sequences"].pop("s0")),
+            "sequences: 3 with s9, others of this board 3 with s0",
+        ),
+        (
+            lambda d: d["store"].update(raw_manifest_sha256="cd" * 32),
+            f"raw data: {'cd' * 32}, others of this board None",
+        ),
     ],
 )
 def test_the_check_finds_what_was_changed(
@@ -91,6 +111,63 @@ def test_the_check_finds_what_was_changed(
     path, _ = submit(save(), boards)
     edit(path, change)
     assert any(found in problem for problem in check(boards)), check(boards)
+
+
+def test_one_system_stands_on_a_board_once(boards: Path, save: Save) -> None:
+    first, _ = submit(save(), boards)
+    again, _ = submit(save("vibe", 51.0), boards)
+    problem = f"{again.relative_to(boards)}: the same name, system, checkpoint, features and seeds as"
+    other = f"{first.relative_to(boards)}: the same name, system, checkpoint, features and seeds as"
+    (found,) = check(boards)
+    assert found.startswith((problem, other))
+    again.unlink()
+    submit(save("vibe", 51.0), boards, name="vibe, other options")
+    shutil.copy(first, first.with_name("copy.json"))
+    assert any("copy.json: should be called" in text for text in check(boards))
+
+
+def test_numbers_are_made_again_from_predictions(world_run: tuple[Path, Path], boards: Path) -> None:
+    run, root = world_run
+    path, entry = submit(run, boards, root=root)
+    assert entry.predictions is not None
+    assert entry.predictions.url == "runs/mean/predictions.zarr", "no path of this machine"
+    assert check(boards, root=root) == []
+
+    def lie(document: dict[str, Any]) -> None:
+        document["metrics"]["pa_mpjpe"]["value"] += 0.1
+        for sequence in document["sequences"].values():
+            sequence["pa_mpjpe"] += 0.1
+
+    edit(path, lie)
+    path = path.rename(path.with_name(read_entry(path).file_name))
+    assert check(boards) == [], "nothing in the entry itself gives it away"
+    (problem,) = check(boards, root=root)
+    assert "but the predictions give" in problem
+    edit(path, lambda d: d["predictions"].update(sha256="cd" * 32))
+    assert "has another sha256 than the entry says" in check(boards, root=root)[0]
+
+
+def test_predictions_that_nobody_would_find_need_an_address(boards: Path, save: Save, tmp_path: Path) -> None:
+    file = tmp_path / "p.npz"
+    file.write_bytes(b"1")
+    with pytest.raises(UsageError, match="say where it can be had"):
+        submit(save(), boards, predictions=file)
+    with pytest.raises(UsageError, match="say where it can be had"):
+        submit(save(), boards, predictions=file, root=tmp_path / "runs")
+    _, entry = submit(save(), boards, predictions=file, root=tmp_path)
+    assert entry.predictions is not None
+    assert entry.predictions.url == "p.npz"
+
+
+def test_a_printed_number_that_was_damaged_is_found(boards: Path) -> None:
+    path = boards / "papers" / "vibe_table1.csv"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("82.9", "82,9", 1), encoding="utf-8")
+    assert any("not 14 columns" in problem for problem in check(boards))
+    path.write_text(text.replace("82.9", "82.9*", 1), encoding="utf-8")
+    assert any("value '82.9*' is no number" in problem for problem in check(boards))
+    path.write_text(text.replace(",sure", ",certain", 1), encoding="utf-8")
+    assert any("certainty 'certain'" in problem for problem in check(boards))
 
 
 def test_the_best_stands_first_and_reported_numbers_apart(boards: Path, save: Save) -> None:
