@@ -92,11 +92,11 @@ def assemble(job: PrepareJob, manifest: Manifest, parts: Sequence[Part], broken:
     Raises:
         BadData: no sequence is left.
     """
-    tracks = [track for part in parts for track in part.tracks]
+    blocks = [block for part in parts for block in part.blocks]
     skipped = Counter(part.skipped for part in parts if part.skipped)
     if broken:
         skipped["broken"] = len(broken)
-    if not tracks:
+    if not blocks:
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(skipped.items()))
         raise BadData(
             f"{job.recipe.key}: none of {len(job.sequences)} sequences under {job.raw.path} is left: {reasons}"
@@ -122,7 +122,7 @@ def assemble(job: PrepareJob, manifest: Manifest, parts: Sequence[Part], broken:
         "broken": list(broken),
     }
     optional = [f"frames/{name}" for name, facts in job.recipe.fields.items() if facts.optional]
-    write_store(job.store, tracks, attributes=attributes, nodes=_nodes(job.recipe, parts), optional=optional)
+    write_store(job.store, blocks, attributes=attributes, nodes=_nodes(job.recipe, parts), optional=optional)
 
 
 def _command(job: PrepareJob, broken: bool) -> str:
@@ -136,10 +136,9 @@ def _count_splits(job: PrepareJob, parts: Sequence[Part]) -> dict[str, dict[str,
     counts = {split: Counter(sequences=0, tracks=0, clips=0, frames=0) for split in job.recipe.splits}
     for part in parts:
         counts[part.split]["sequences"] += part.skipped is None
-        for track in part.tracks:
-            counts[part.split].update(
-                tracks=1, clips=len(track.clips), frames=sum(clip["length"] for clip in track.clips)
-            )
+        for block in part.blocks:
+            tracks = len({clip["track"] for clip in block.clips})
+            counts[part.split].update(tracks=tracks, clips=len(block.clips), frames=block.rows)
     return {split: dict(count) for split, count in counts.items()}
 
 
@@ -155,7 +154,7 @@ def _nodes(recipe: Recipe, parts: Sequence[Part]) -> dict[str, dict[str, Any]]:
             attributes["missing"] = "nan"
         nodes[f"frames/{name}"] = attributes
     for name, rule in recipe.views.items():
-        counts = sum_counts(track.views[name] for part in parts for track in part.tracks)
+        counts = sum_counts(block.views[name] for part in parts for block in part.blocks)
         nodes[f"views/{name}"] = {**rule.model_dump(mode="json"), "counts": counts}
     return nodes
 
@@ -163,7 +162,7 @@ def _nodes(recipe: Recipe, parts: Sequence[Part]) -> dict[str, dict[str, Any]]:
 def _joints(parts: Sequence[Part], path: str) -> int:
     """Length of the second axis of an array, which all tracks that have it share; 0 if there is none."""
     for part in parts:
-        for track in part.tracks:
-            if path in track.specs:
-                return next(iter(track.specs[path].row_shape), 0)
+        for block in part.blocks:
+            if path in block.specs:
+                return next(iter(block.specs[path].row_shape), 0)
     return 0

@@ -1,187 +1,187 @@
-"""One raw sequence on its way into a store: read, viewed, and kept in a part file until all are there.
+"""One raw sequence on its way into a store: read, viewed, and kept in a journal of the job until all are there.
 
-A part begins with 16 bytes, `HPSPART1` and the length of what follows, a JSON text (clip rows, arrays and view counts of
-every track). After it come the arrays, in the types of the store, one track after another; arrays that several views
-share are there once. A data set may have thousands of short tracks, so nothing here costs more than its bytes.
+A part is a JSON text after its length: clip rows, arrays and view counts of every block of tracks. After it come the
+arrays, in the types of the store, one block after another; arrays that several views share are there once. Short tracks
+that have the same fields are one block: a data set may have thousands of them, so nothing costs more than its bytes.
 """
 
 import json
+import mmap
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hpsbench.errors import BrokenFile
-from hpsbench.pipeline.work import whole_file
+from hpsbench.pipeline.work import Entry, append_entry
+from hpsbench.recipes.groups import TrackGroup, groups_of
 from hpsbench.recipes.schema import Recipe
 from hpsbench.recipes.sequences import RawSequence, SequenceSkipped, read_sequence
-from hpsbench.recipes.views import ViewCount, view_all
+from hpsbench.recipes.views import ViewCount, view_group
 from hpsbench.store.clips import ClipRow
 from hpsbench.store.layout import ArraySpec
 from hpsbench.store.writer import MemoryTrack, ViewRows
-from hpsbench.types import Array, Track
+from hpsbench.types import Array
 
 
 @dataclass(frozen=True, slots=True)
 class SequenceTask:
-    """Read one sequence with its recipe and write its part file."""
+    """Read one sequence with its recipe and append its part to a journal, as the item of this number."""
 
     recipe: Recipe
     raw: RawSequence
-    part: Path
+    journals: Path
+    number: int
 
 
-_MAGIC = b"HPSPART1"
-_HEAD = struct.Struct("<8sQ")
+_LENGTH = struct.Struct("<Q")
+Specs: TypeAlias = Mapping[str, ArraySpec]
 
 
 @dataclass(frozen=True, slots=True)
-class PartTrack:
-    """A track in a part file: a `TrackSource` of the store's writer.
+class PartBlock:
+    """Tracks in a part: a `TrackSource` of the store's writer.
 
     Attributes:
-        part: the file.
-        place: of the track's bytes in it: first, and how many.
-        clips: its clip rows.
+        journal: the mapped file.
+        begin: where the block's bytes begin in it.
+        clips: the clip rows of its tracks.
         specs: its arrays.
-        offsets: of its arrays in the track's bytes.
+        offsets: of its arrays in the block's bytes.
+        rows: of each array.
         views: what each view keeps of it.
     """
 
-    part: Path
-    place: tuple[int, int]
+    journal: mmap.mmap
+    begin: int
     clips: Sequence[ClipRow]
-    specs: Mapping[str, ArraySpec]
+    specs: Specs
     offsets: Mapping[str, int]
+    rows: int
     views: Mapping[str, ViewCount]
 
     def arrays(self) -> Mapping[str, Array]:
-        """The track's arrays; read-only views of the mapped file.
-
-        Raises:
-            BrokenFile: the part file was cut off.
-        """
-        first, length = self.place
-        if self.part.stat().st_size < first + length:
-            raise _damaged(self.part, "it was cut off")
-        data = np.memmap(self.part, np.uint8, "r", first, (length,)).view(np.ndarray)
-        rows = sum(clip["length"] for clip in self.clips)
-        return {
-            path: _array(data, self.offsets[path], rows, spec.dtype, spec.row_shape)
-            for path, spec in self.specs.items()
-        }
+        """The block's arrays; read-only views of the mapped file."""
+        found = {}
+        for path, spec in self.specs.items():
+            place = self.begin + self.offsets[path]
+            values = np.frombuffer(self.journal, spec.stored, self.rows * spec.row_items, place)
+            found[path] = values.reshape(self.rows, *spec.row_shape)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What a part file holds.
+    """A sequence that was read.
 
     Attributes:
         name: of the raw file.
-        split: it belongs to.
-        skipped: why the dataset's rule leaves the sequence out, or None.
-        tracks: of the sequence.
+        split: of the sequence.
+        skipped: why the dataset's rule leaves it out, or None.
+        blocks: its tracks, in the reader's order.
     """
 
     name: str
     split: str
     skipped: str | None
-    tracks: Sequence[PartTrack]
+    blocks: Sequence[PartBlock]
 
 
 def write_part(task: SequenceTask) -> None:
-    """Read a sequence, apply every view, and write the part file, all or nothing.
+    """Read a sequence, apply every view, and record the part, all or nothing.
 
     Raises:
         HpsbenchError: the raw file is broken; the message names it.
     """
-    skipped, tracks = None, []
+    skipped: str | None = None
+    heads: list[dict[str, Any]] = []
+    content: list[memoryview] = []
+    place = 0
     try:
-        tracks = [(track, _views(track, task.recipe)) for track in read_sequence(task.recipe, task.raw)]
+        for group in groups_of(read_sequence(task.recipe, task.raw)):
+            head, arrays = _packed(group, task.recipe)
+            heads.append({**head, "begin": place})
+            content += [values.data for values in arrays]
+            place += sum(values.nbytes for values in arrays)
     except SequenceSkipped as reason:
-        skipped = reason.reason
-    heads, blocks = [], []
-    size = 0
-    for track, views in tracks:
-        head, held = _packed(MemoryTrack.of(track, {name: rows for name, (rows, _) in views.items()}))
-        counts = {name: [count.kept, dict(count.dropped)] for name, (_, count) in views.items()}
-        length = sum(len(block) for block in held)
-        heads.append({**head, "views": counts, "place": [size, length]})
-        blocks += held
-        size += length
-    meta = {"name": task.raw.name, "split": task.raw.split, "skipped": skipped, "tracks": heads}
+        skipped, heads, content = reason.reason, [], []
+    meta = {"name": task.raw.name, "split": task.raw.split, "skipped": skipped, "blocks": heads}
     text = json.dumps(meta, default=_plain).encode()
-    with whole_file(task.part, durable=False) as file:
-        file.write(_HEAD.pack(_MAGIC, len(text)))
-        file.write(text)
-        file.writelines(blocks)
+    append_entry(task.journals, task.number, [_LENGTH.pack(len(text)), text, *content])
 
 
-def _packed(source: MemoryTrack) -> tuple[dict[str, Any], list[bytes]]:
-    """A track's arrays as bytes, and where each begins; the same array under several names is packed once."""
-    blocks: list[bytes] = []
-    offsets: dict[str, int] = {}
+def _packed(group: TrackGroup, recipe: Recipe) -> tuple[dict[str, Any], list[Array]]:
+    """A block's head, and its arrays as the store keeps them; the same array under several names is packed once."""
+    views = view_group(group, recipe)
+    source = MemoryTrack.of_rows(
+        group.tracks,
+        group.frame_id,
+        group.fields,
+        {name: ViewRows(keep=view.keep, bbox_cxcywh=view.bbox_cxcywh) for name, view in views.items()},
+    )
+    arrays: list[Array] = []
+    offsets: list[int] = []
     known: dict[int, int] = {}
     size = 0
     for path, values in source.arrays().items():
+        spec = source.specs[path]
         if id(values) not in known:
-            dtype = np.dtype(source.specs[path].dtype).newbyteorder("<")
-            blocks.append(np.ascontiguousarray(values, dtype=dtype).tobytes())
+            arrays.append(np.ascontiguousarray(values, dtype=spec.stored))
             known[id(values)] = size
-            size += len(blocks[-1])
-        offsets[path] = known[id(values)]
-    specs = {path: [spec.dtype, list(spec.row_shape), offsets[path]] for path, spec in source.specs.items()}
-    return {"clips": list(source.clips), "specs": specs}, blocks
+            size += arrays[-1].nbytes
+        offsets.append(known[id(values)])
+    counts = {name: view.counted._asdict() for name, view in views.items()}
+    specs = [(path, spec.dtype, spec.row_shape) for path, spec in source.specs.items()]
+    head = {"clips": source.clips, "rows": len(group), "specs": specs, "offsets": offsets, "views": counts}
+    return head, arrays
 
 
-def read_part(path: Path) -> Part:
-    """What a part file says of itself; its arrays stay on disk.
+def read_parts(entries: Mapping[int, Entry], numbers: Sequence[int]) -> list[Part]:
+    """What parts say of themselves, in the order asked for; their arrays stay on disk.
 
     Raises:
-        BrokenFile: the file is damaged.
+        BrokenFile: a journal is damaged.
     """
+    maps: dict[Path, mmap.mmap] = {}
+    known: dict[str, Specs] = {}
+    parts = []
+    for number in numbers:
+        entry = entries[number]
+        if entry.path not in maps:
+            with entry.path.open("rb") as file:
+                maps[entry.path] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        parts.append(_read_part(maps[entry.path], entry, known))
+    return parts
+
+
+def _read_part(journal: mmap.mmap, entry: Entry, known: dict[str, Specs]) -> Part:
     try:
-        with path.open("rb") as file:
-            magic, length = _HEAD.unpack(file.read(_HEAD.size))
-            if magic != _MAGIC:
-                raise ValueError("it does not begin as a part file does")
-            meta = json.loads(file.read(length))
-    except (ValueError, struct.error, OSError) as error:
-        raise _damaged(path, str(error)) from error
-    begin = _HEAD.size + length
-    tracks = [_track(path, begin, head, meta["split"]) for head in meta["tracks"]]
-    return Part(meta["name"], meta["split"], meta["skipped"], tracks)
+        (length,) = _LENGTH.unpack_from(journal, entry.begin)
+        begin = entry.begin + _LENGTH.size
+        meta = json.loads(journal[begin : begin + length])
+        blocks = list(_blocks(journal, begin + length, meta, known))
+        return Part(meta["name"], meta["split"], meta["skipped"], blocks)
+    except (ValueError, KeyError, TypeError, struct.error) as error:
+        raise BrokenFile(
+            f"{entry.path} is damaged at byte {entry.begin:,} ({error}); remove {entry.path.parent.parent} to begin again"
+        ) from error
 
 
-def _damaged(path: Path, what: str) -> BrokenFile:
-    return BrokenFile(f"{path} is damaged ({what}); remove {path.parent.parent} to begin again")
-
-
-def _track(path: Path, begin: int, head: Mapping[str, Any], split: str) -> PartTrack:
-    rows = sum(clip["length"] for clip in head["clips"])
-    specs = {name: ArraySpec(dtype, tuple(shape)) for name, (dtype, shape, _) in head["specs"].items()}
-    offsets = {name: offset for name, (_, _, offset) in head["specs"].items()}
-    views = {name: ViewCount(split, rows, kept, dropped) for name, (kept, dropped) in head["views"].items()}
-    first, length = head["place"]
-    return PartTrack(path, (begin + first, length), head["clips"], specs, offsets, views)
-
-
-def _array(data: NDArray[np.uint8], offset: int, rows: int, dtype: str, row_shape: tuple[int, ...]) -> Array:
-    stored = np.dtype(dtype).newbyteorder("<")
-    count = rows * int(np.prod(row_shape, dtype=np.int64))
-    return np.frombuffer(data, stored, count, offset).reshape(rows, *row_shape)
-
-
-def _views(track: Track, recipe: Recipe) -> dict[str, tuple[ViewRows, ViewCount]]:
-    found = {}
-    for name, view in view_all(track, recipe).items():
-        count = ViewCount(track.split, len(track), int(view.keep.sum()), view.dropped)
-        found[name] = (ViewRows(keep=view.keep, bbox_cxcywh=view.bbox_cxcywh), count)
-    return found
+def _blocks(
+    journal: mmap.mmap, begin: int, meta: Mapping[str, Any], known: dict[str, Specs]
+) -> Iterator[PartBlock]:
+    """`known` lets blocks that have the same arrays share what describes them."""
+    for head in meta["blocks"]:
+        text = str(head["specs"])
+        if text not in known:
+            known[text] = {path: ArraySpec(dtype, tuple(shape)) for path, dtype, shape in head["specs"]}
+        specs = known[text]
+        offsets = dict(zip(specs, head["offsets"], strict=True))
+        views = {name: ViewCount(**count) for name, count in head["views"].items()}
+        yield PartBlock(journal, begin + head["begin"], head["clips"], specs, offsets, head["rows"], views)
 
 
 def _plain(value: Any) -> Any:

@@ -16,9 +16,19 @@ from typing import Any
 
 from hpsbench.errors import AccessStepMissing, MissingRawFiles, ResumeMismatch
 from hpsbench.pipeline.assemble import PrepareJob, assemble, identity
-from hpsbench.pipeline.parts import SequenceTask, read_part, write_part
+from hpsbench.pipeline.parts import SequenceTask, read_parts, write_part
 from hpsbench.pipeline.runs import record_run
-from hpsbench.pipeline.work import WORK, Outcome, Progress, WorkFolder, lock, open_work, run_items, silent
+from hpsbench.pipeline.work import (
+    WORK,
+    Outcome,
+    Progress,
+    WorkFolder,
+    find_entries,
+    lock,
+    open_work,
+    run_items,
+    silent,
+)
 from hpsbench.recipes.access import find_raw, licence_accepted, licence_text, require_licence
 from hpsbench.recipes.catalog import get_recipe, list_recipes
 from hpsbench.recipes.manifest import Manifest, raw_manifest
@@ -189,7 +199,7 @@ def _convert(
     """Read what is not read yet, then write the store; returns the messages of damaged sequences."""
     begin_store(job.store)
     tasks = [
-        (index, SequenceTask(job.recipe, raw, work.part(index)))
+        (index, SequenceTask(job.recipe, raw, work.journals, index))
         for index, raw in enumerate(job.sequences)
         if not work.is_done(index)
     ]
@@ -204,7 +214,7 @@ def _convert(
             report(done, len(job.sequences), job.sequences[outcome.number].name)
     broken.sort(key=lambda outcome: outcome.number)
     lost = {outcome.number for outcome in broken}
-    parts = [read_part(work.part(index)) for index in range(len(job.sequences)) if index not in lost]
+    parts = read_parts(work.entries(), [index for index in range(len(job.sequences)) if index not in lost])
     assemble(job, manifest, parts, [job.sequences[number].name for number in sorted(lost)])
     work.remove()
     return [outcome.error[1] for outcome in broken if outcome.error]
@@ -220,14 +230,14 @@ def _plan(job: PrepareJob) -> PrepareSummary:
         {"split": split, "sequences": found[split], "tracks": None, "clips": None, "frames": None}
         for split in job.recipe.splits
     ]
-    work = WorkFolder(job.root / WORK / job.name, 0)
+    done = find_entries(job.root / WORK / job.name)
     notes = _notes(job)
     if not (job.raw.is_synthetic or licence_accepted(job.recipe, job.root)):
         notes.append(f"the licence has to be accepted first: {job.recipe.licence_url}")
     return PrepareSummary(
         dataset=job.recipe.key, store=str(job.store), raw=str(job.raw.path), synthetic=job.raw.is_synthetic,
         dry_run=True, complete=bool((read_attributes(job.store) or {}).get("complete")),
-        sequences=len(job.sequences), resumed=sum(work.is_done(index) for index in range(len(job.sequences))),
+        sequences=len(job.sequences), resumed=len(done.keys() & range(len(job.sequences))),
         raw_bytes=_sizes(job), splits=splits, notes=notes,
     )  # fmt: skip
 

@@ -1,9 +1,9 @@
 """Resumable work: items that are recorded one by one, done by one process or many.
 
-A job keeps a folder `<root>/.hpsbench/work/<name>/` with what it was begun for (`identity.json`) and one file per
-finished item. An item's file is renamed into place, so it is there whole or not at all; after a kill at any moment the
-same job goes on with the items that have none. Another job (other recipe, code or raw data) in the same folder is
-refused. When the job is complete the folder goes.
+A job keeps a folder `<root>/.hpsbench/work/<name>/` with what it was begun for (`identity.json`) and journals, to which
+each process appends the items that it has finished. An entry counts if the file reaches to its end, so it is there whole
+or not at all; after a kill at any moment the same job goes on, in new journals, with the items that have none. Another
+job (other recipe, code or raw data) in the same folder is refused. When the job is complete the folder goes.
 """
 
 import fcntl
@@ -11,11 +11,12 @@ import json
 import os
 import shutil
 import signal
+import struct
 import threading
 import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
@@ -25,6 +26,10 @@ from hpsbench.errors import BrokenFile, HpsbenchError, ResumeMismatch
 
 Item = TypeVar("Item")
 WORK = Path(".hpsbench") / "work"
+_JOURNALS = "journals"
+_MAGIC = b"HPSITEM1"
+_ENTRY = struct.Struct("<8sQQ")  # what comes, number of the item, bytes that follow
+_journals: dict[tuple[int, Path], BinaryIO] = {}  # by process and folder: those that are open
 _THREADS = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -45,29 +50,91 @@ def silent(done: int, total: int, note: str = "") -> None:
     """A `Progress` that says nothing."""
 
 
+class Entry(NamedTuple):
+    """Where the bytes of a finished item lie: in `path`, from `begin` on."""
+
+    path: Path
+    begin: int
+    length: int
+
+
 @dataclass(frozen=True, slots=True)
 class WorkFolder:
     """Finished items of one job; made by `open_work`.
 
     Attributes:
         path: the folder.
-        resumed: how many items were there when the job began.
+        found: number of each item that was finished when the folder was opened -> its entry.
     """
 
     path: Path
-    resumed: int
+    found: Mapping[int, Entry]
 
-    def part(self, index: int) -> Path:
-        """The file that records item `index`."""
-        return self.path / "parts" / f"{index:06d}.part"
+    @property
+    def resumed(self) -> int:
+        """How many items were there when the job began."""
+        return len(self.found)
+
+    @property
+    def journals(self) -> Path:
+        """The folder to which `append_entry` writes."""
+        return self.path / _JOURNALS
 
     def is_done(self, index: int) -> bool:
-        """Whether item `index` is recorded."""
-        return self.part(index).exists()
+        """Whether item `index` was finished when the folder was opened."""
+        return index in self.found
+
+    def entries(self) -> dict[int, Entry]:
+        """All items that are finished by now; closes this process's own journal."""
+        close_journal(self.journals)
+        return find_entries(self.path)
 
     def remove(self) -> None:
         """Forget the job."""
+        close_journal(self.journals)
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def find_entries(folder: Path) -> dict[int, Entry]:
+    """Finished items of the job in a work folder; what a killed process left unfinished at the end of a journal is not."""
+    found: dict[int, Entry] = {}
+    for path in sorted((folder / _JOURNALS).glob("*.journal")):
+        with path.open("rb") as file:
+            size, place = os.fstat(file.fileno()).st_size, 0
+            while place + _ENTRY.size <= size:
+                file.seek(place)
+                magic, index, length = _ENTRY.unpack(file.read(_ENTRY.size))
+                if magic != _MAGIC:
+                    raise BrokenFile(f"{path} is damaged at byte {place:,}; remove {folder} to begin again")
+                place += _ENTRY.size
+                if place + length > size:
+                    break
+                found.setdefault(index, Entry(path, place, length))
+                place += length
+    return found
+
+
+def append_entry(journals: Path, index: int, blocks: Sequence[bytes | memoryview]) -> None:
+    """Record item `index` as finished, with these bytes, in this process's own journal."""
+    file = _journals.get((os.getpid(), journals))
+    if file is None:
+        file = (journals / f"{uuid.uuid4().hex}.journal").open("xb")
+        _journals[os.getpid(), journals] = file
+    try:
+        file.write(_ENTRY.pack(_MAGIC, index, sum(memoryview(block).nbytes for block in blocks)))
+        file.writelines(blocks)
+        file.flush()
+    except BaseException:  # nothing may follow an entry that is not whole
+        with suppress(OSError):
+            close_journal(journals)
+        raise
+
+
+def close_journal(journals: Path) -> None:
+    """Close this process's own journal in a folder, if there is one."""
+    file = _journals.pop((os.getpid(), journals), None)
+    if file is not None:
+        file.close()
 
 
 @contextmanager
@@ -90,12 +157,16 @@ def open_work(root: Path, name: str, identity: Mapping[str, Any]) -> Iterator[Wo
             _check_identity(record, identity)
         else:
             shutil.rmtree(path, ignore_errors=True)
-            (path / "parts").mkdir(parents=True)
+            (path / _JOURNALS).mkdir(parents=True)
             with whole_file(record) as file:
                 file.write(wanted.encode())
-        for leftover in path.rglob("*.partial"):
+        for leftover in path.glob("*.partial"):
             leftover.unlink(missing_ok=True)
-        yield WorkFolder(path, sum(1 for _ in (path / "parts").glob("*.part")))
+        work = WorkFolder(path, find_entries(path))
+        try:
+            yield work
+        finally:
+            close_journal(work.journals)
 
 
 @contextmanager
@@ -118,19 +189,13 @@ def lock(root: Path, name: str) -> Iterator[None]:
 
 
 @contextmanager
-def whole_file(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
-    """A file to write that is there whole when the block ends, or not at all.
-
-    Args:
-        path: of the file.
-        durable: also if the machine loses power; costs a wait for the disk. For scratch files a kill is enough.
-    """
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that is there whole when the block ends, or not at all."""
     temporary = path.with_name(f"{path.name}-{uuid.uuid4().hex}.partial")
     with temporary.open("wb") as file:
         yield file
-        if durable:
-            file.flush()
-            os.fsync(file.fileno())
+        file.flush()
+        os.fsync(file.fileno())
     temporary.replace(path)
 
 

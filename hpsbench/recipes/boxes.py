@@ -144,17 +144,18 @@ def smoothed_boxes(
     if len(rows) == 0:
         return TrackBoxes(boxes, 0, 0)
     start, stop = int(rows[0]), int(rows[-1]) + 1
-    known = np.column_stack([center[rows], REFERENCE_HEIGHT / diagonal[rows]])
-    smooth = np.empty((stop - start, 3))
-    for column in range(3):
-        series = np.interp(np.arange(start, stop), rows, known[:, column])
-        series = median_filter(series, size=median, mode="constant", cval=0.0)
-        smooth[:, column] = gaussian_filter1d(series, sigma)
-    usable = smooth[:, 2] > 0
+    # One filter goes over the three series, one after another, with the zeros beyond their ends between them.
+    series = np.zeros((3, stop - start + median // 2))
+    for line, known in zip(series, (*center[rows].T, REFERENCE_HEIGHT / diagonal[rows]), strict=True):
+        line[: stop - start] = (
+            known if len(rows) == stop - start else np.interp(np.arange(start, stop), rows, known)
+        )
+    series = median_filter(series.ravel(), size=median, mode="constant", cval=0.0).reshape(series.shape)
+    smooth = gaussian_filter1d(series[:, : stop - start], sigma)
     with np.errstate(divide="ignore"):
-        side = REFERENCE_HEIGHT / smooth[:, 2] * factor
-    boxes[start:stop] = np.column_stack([smooth[:, :2], side, side])
-    boxes[start:stop][~usable] = np.nan
+        side = REFERENCE_HEIGHT / smooth[2] * factor
+    boxes[start:stop] = np.stack([*smooth[:2], side, side], axis=1)
+    boxes[start:stop][~(smooth[2] > 0)] = np.nan
     return TrackBoxes(boxes, start, stop)
 
 

@@ -97,6 +97,11 @@ class SmoothBox(_Strict):
     joint_set: str | None = None
     over: Literal["all", "thinned"] = "all"
 
+    @cached_property
+    def smoothing(self) -> str:
+        """What decides about the smoothed boxes between the ends, as text."""
+        return self.model_dump_json(exclude={"ends"})
+
 
 class Visible(_Strict):
     """Keep frames in which more than `more_than` of these keypoints count.

@@ -2,13 +2,15 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from hpsbench.bodies.joints import convert_indices, get_joint_set
 from hpsbench.errors import BadData
-from hpsbench.recipes.boxes import given_boxes, held, seen_keypoints, smoothed_boxes, tight_boxes
+from hpsbench.recipes.boxes import TrackBoxes, given_boxes, held, seen_keypoints, smoothed_boxes, tight_boxes
+from hpsbench.recipes.groups import TrackGroup
 from hpsbench.recipes.schema import Recipe
 from hpsbench.recipes.view_rules import (
     FixedBox,
@@ -17,9 +19,11 @@ from hpsbench.recipes.view_rules import (
     NoBox,
     SmoothBox,
     Thin,
+    TightBox,
     ViewRule,
+    Visible,
 )
-from hpsbench.types import BoolArray, FloatArray, Track
+from hpsbench.types import BoolArray, FloatArray, IntArray, Track
 
 OTHER_CAMERA = "other-camera"
 INVALID = "invalid"
@@ -31,35 +35,72 @@ THINNED = "thinned"
 TOO_SHORT = "too-short"
 
 
+class ViewCount(NamedTuple):
+    """What a view keeps of some tracks of a split: rows, rows kept, rows left out by reason, tracks with a kept row."""
+
+    split: str
+    rows: int
+    kept: int
+    dropped: Mapping[str, int]
+    tracks: int
+
+
 class TrackView(NamedTuple):
-    """One view of one track.
+    """One view of one track, or of a group of tracks.
 
     Attributes:
         keep: (T,) which frames the view keeps.
         bbox_cxcywh: (T, 4) pixels; NaN where there is no box. Frames that are left out may have one.
-        dropped: reason -> frames left out for it; each frame has one reason, the first that holds in the order of
-            `view_track`.
+        counted: the frames; each that is left out has one reason, the first that holds in the order of `view_track`.
     """
 
     keep: BoolArray
     bbox_cxcywh: FloatArray
-    dropped: Mapping[str, int]
+    counted: ViewCount
+
+    @property
+    def dropped(self) -> Mapping[str, int]:
+        """Reason -> frames left out for it."""
+        return self.counted.dropped
 
 
 class _Kept:
-    """The frames of a track that are left, and how many went for which reason."""
+    """The frames of a group that are left, and how many went for which reason."""
 
-    def __init__(self, length: int) -> None:
-        self.keep: BoolArray = np.ones(length, dtype=bool)
-        self.dropped: Counter[str] = Counter()
+    def __init__(self, group: TrackGroup) -> None:
+        self._group = group
+        self.keep: BoolArray = np.ones(len(group), dtype=bool)
+        self.dropped: dict[str, int] = {}
 
-    def drop(self, which: BoolArray, reason: str) -> None:
-        self.dropped[reason] += int((self.keep & which).sum())
-        self.keep[which] = False
+    def drop(self, which: BoolArray | None, reason: str) -> None:
+        """Leave rows out; None: all of them."""
+        gone = self.keep if which is None else self.keep & which
+        count = int(np.count_nonzero(gone))
+        if count:
+            self.dropped[reason] = self.dropped.get(reason, 0) + count
+            self.keep = np.zeros_like(self.keep) if which is None else self.keep & ~which
+
+    def by_track(self) -> IntArray:
+        """(tracks,) frames that are left of each track."""
+        if len(self._group.tracks) == 1:
+            return np.array([np.count_nonzero(self.keep)])
+        return np.add.reduceat(self.keep, self._group.starts[:-1], dtype=np.int64)
+
+    def view(self, boxes: FloatArray) -> TrackView:
+        """What has come out."""
+        left = self.by_track()
+        count = ViewCount(
+            self._group.tracks[0].split,
+            len(self.keep),
+            int(left.sum()),
+            self.dropped,
+            int(np.count_nonzero(left)),
+        )
+        return TrackView(self.keep, boxes, count)
 
 
-def view_all(track: Track, recipe: Recipe) -> dict[str, TrackView]:
-    """Every view of a recipe on a track; what several views agree on is computed once.
+def view_group(group: TrackGroup, recipe: Recipe) -> dict[str, TrackView]:
+    """Every view of a recipe on a group of tracks; what several views agree on is computed once.
 
     Raises:
         BadData: as for `view_track`.
@@ -68,12 +109,21 @@ def view_all(track: Track, recipe: Recipe) -> dict[str, TrackView]:
     found: dict[str, TrackView] = {}
     for rule in recipe.views.values():
         if rule.selection not in found:
-            found[rule.selection] = view_track(track, rule, recipe, memo)
+            found[rule.selection] = _view(group, rule, recipe, memo)
     return {name: found[rule.selection] for name, rule in recipe.views.items()}
 
 
-def view_track(track: Track, rule: ViewRule, recipe: Recipe, memo: dict[str, Any] | None = None) -> TrackView:
-    """Apply a view's rule to a track. `memo` keeps boxes between the rules of one track, whose arrays they then share.
+def view_all(track: Track, recipe: Recipe) -> dict[str, TrackView]:
+    """Every view of a recipe on a track.
+
+    Raises:
+        BadData: as for `view_track`.
+    """
+    return view_group(TrackGroup.of([track]), recipe)
+
+
+def view_track(track: Track, rule: ViewRule, recipe: Recipe) -> TrackView:
+    """Apply a view's rule to a track.
 
     Reasons, in this order: `other-camera`; the remark for which a track is left out; `thinned`, where frames are thinned
     by their numbers; what the recipe calls frames whose `valid` flag or another flag is not set (`camera-invalid` in
@@ -85,50 +135,72 @@ def view_track(track: Track, rule: ViewRule, recipe: Recipe, memo: dict[str, Any
     Raises:
         BadData: the rule needs a field, or the image's size, and the track does not have it.
     """
-    kept = _Kept(len(track))
-    everything = np.ones(len(track), dtype=bool)
-    if rule.cameras and track.camera is not None and track.camera not in rule.cameras:
-        kept.drop(everything, OTHER_CAMERA)
-    for remark in _remarks(track):
+    return _view(TrackGroup.of([track]), rule, recipe, {})
+
+
+def _view(group: TrackGroup, rule: ViewRule, recipe: Recipe, memo: dict[str, Any]) -> TrackView:
+    """`memo` keeps boxes between the rules of one group, whose arrays they then share."""
+    kept = _Kept(group)
+    first = group.tracks[0]
+    if rule.cameras and first.camera is not None and first.camera not in rule.cameras:
+        kept.drop(None, OTHER_CAMERA)
+    for remark in _remarks(first):
         if remark in rule.without:
-            kept.drop(everything, remark)
-    thin = rule.thin if rule.thin is not None and _applies(rule.thin, track) else None
-    off_rate = _off_rate(track, thin)
+            kept.drop(None, remark)
+    thin = rule.thin if rule.thin is not None and _applies(rule.thin, first) else None
+    off_rate = _off_rate(group, thin)
     kept.drop(off_rate, THINNED)
     for flag in [*(["valid"] if rule.valid else []), *rule.flags]:
         facts = recipe.fields.get(flag)
         reason = (facts and facts.false_means) or (INVALID if flag == "valid" else f"not-{flag}")
-        kept.drop(~_field(track, flag, recipe).astype(bool), reason)
-    if not kept.keep.any():
-        return TrackView(kept.keep, np.full((len(track), 4), np.nan), _counted(kept))
-    memo = {} if memo is None else memo
+        kept.drop(~_field(group, flag, recipe).astype(bool), reason)
+    dead = kept.by_track() == 0
+    if dead.all():
+        return kept.view(np.full((len(group), 4), np.nan))
     key = rule.box_selection if thin is not None else f"{rule.box_selection} at full rate"
     if key not in memo:
-        memo[key] = _boxes(track, rule, recipe, off_rate)
-    boxes, inside = memo[key]
+        memo[key] = _boxes(group, rule, recipe, off_rate, memo)
+    boxes, inside, boxless = memo[key]
     if rule.box.rule != "none" and rule.boxless == "drop" and not _holds(rule):
-        kept.drop(np.isnan(boxes).any(axis=1) & inside, NO_BOX)
+        kept.drop(boxless & inside, NO_BOX)
         kept.drop(~inside, UNDETECTED_EDGE)
     if rule.inside is not None:
         key = rule.inside_selection
         if key not in memo:
-            memo[key] = ~_inside_image(track, rule.inside, recipe)
+            memo[key] = ~_inside_image(group, rule.inside, recipe)
         kept.drop(memo[key], OUTSIDE_IMAGE)
     if rule.visible is not None:
-        seen = seen_keypoints(
-            _keypoints(track, rule.visible.joints, recipe), rule.visible.seen, rule.visible.threshold
-        )
-        kept.drop(seen.sum(axis=1) <= rule.visible.more_than, TOO_FEW_VISIBLE)
+        key = f"visible {rule.visible}"
+        if key not in memo:
+            memo[key] = _few_visible(group, rule.visible, recipe)
+        kept.drop(memo[key], TOO_FEW_VISIBLE)
     if thin is not None and thin.counted == "kept":
-        ordinal = np.cumsum(kept.keep) - 1
-        kept.drop(ordinal % thin.every != 0, THINNED)
-    if kept.keep.sum() < rule.min_frames:
-        kept.drop(everything, TOO_SHORT)
-    return TrackView(kept.keep, boxes, _counted(kept))
+        kept.drop(_ordinal(kept.keep, group) % thin.every != 0, THINNED)
+    if rule.min_frames > 1:
+        short = kept.by_track() < rule.min_frames
+        kept.drop(_rows_of(short, group), TOO_SHORT)
+    if dead.any():
+        boxes = np.where(_rows_of(dead, group)[:, None], np.nan, boxes)
+    return kept.view(boxes)
 
 
-def _counted(kept: _Kept) -> dict[str, int]:
-    return {reason: count for reason, count in kept.dropped.items() if count}
+def _rows_of(flags: BoolArray, group: TrackGroup) -> BoolArray:
+    """(N,) from one flag per track."""
+    return np.repeat(flags, np.diff(group.starts))
+
+
+def _ordinal(keep: BoolArray, group: TrackGroup) -> IntArray:
+    """(N,) how many kept rows of the same track lie before a kept row."""
+    found = np.cumsum(keep) - 1
+    first = found[group.starts[:-1]] + 1 - keep[group.starts[:-1]]
+    ordinal: IntArray = found - np.repeat(first, np.diff(group.starts))
+    return ordinal
+
+
+def _few_visible(group: TrackGroup, rule: Visible, recipe: Recipe) -> BoolArray:
+    seen = seen_keypoints(_keypoints(group, rule.joints, recipe), rule.seen, rule.threshold)
+    few: BoolArray = np.count_nonzero(seen, axis=1) <= rule.more_than
+    return few
 
 
 def _holds(rule: ViewRule) -> bool:
@@ -143,74 +215,128 @@ def _applies(thin: Thin, track: Track) -> bool:
     return not thin.splits or track.split in thin.splits
 
 
-def _off_rate(track: Track, thin: Thin | None) -> BoolArray:
-    """(T,) frames that thinning by numbers leaves out."""
+def _off_rate(group: TrackGroup, thin: Thin | None) -> BoolArray:
+    """(N,) frames that thinning by numbers leaves out."""
     if thin is None or thin.counted != "numbers":
-        return np.zeros(len(track), dtype=bool)
-    off: BoolArray = (np.asarray(track.frame_id) - thin.first) % thin.every != 0
+        return np.zeros(len(group), dtype=bool)
+    off: BoolArray = (group.frame_id - thin.first) % thin.every != 0
     return off
 
 
-def _boxes(track: Track, rule: ViewRule, recipe: Recipe, off_rate: BoolArray) -> tuple[FloatArray, BoolArray]:
-    """Boxes, and which frames lie between the first and the last detection (all, where ends are not trimmed)."""
-    everywhere = np.ones(len(track), dtype=bool)
+class _Boxes(NamedTuple):
+    """(N, 4) boxes; (N,) which frames lie between the first and the last detection; (N,) which have no box."""
+
+    boxes: FloatArray
+    inside: BoolArray
+    boxless: BoolArray
+
+
+def _boxes(
+    group: TrackGroup, rule: ViewRule, recipe: Recipe, off_rate: BoolArray, memo: dict[str, Any]
+) -> _Boxes:
+    """Boxes of all frames; where ends are not trimmed, all lie between the detections."""
     box = rule.box
-    if isinstance(box, NoBox):
-        return np.full((len(track), 4), np.nan), everywhere
-    if isinstance(box, FixedBox):
-        return np.tile(np.asarray(box.cxcywh), (len(track), 1)), everywhere
+    inside = np.ones(len(group), dtype=bool)
     if isinstance(box, SmoothBox):
-        return _smoothed(track, box, recipe, off_rate)
-    if isinstance(box, GivenBox):
-        given = track.fields.get("bbox_xyxy")
-        if box.otherwise is None or (given is not None and not np.isnan(given).all()):
-            return given_boxes(_field(track, "bbox_xyxy", recipe), factor=box.factor), everywhere
-        box = box.otherwise
-    points = _keypoints(track, box.joints, recipe, box.joint_set)
-    return tight_boxes(points, seen=box.seen, threshold=box.threshold, factor=box.factor), everywhere
+        boxes, inside = _smoothed(group, rule, recipe, off_rate, memo)
+    elif isinstance(box, NoBox):
+        boxes = np.full((len(group), 4), np.nan)
+    elif isinstance(box, FixedBox):
+        boxes = np.tile(np.asarray(box.cxcywh), (len(group), 1))
+    elif isinstance(box, GivenBox):
+        boxes = _given(group, box, recipe)
+    else:
+        boxes = _tight(group, box, recipe)
+    boxless: BoolArray = np.any(np.isnan(boxes), axis=1)
+    return _Boxes(boxes, inside, boxless)
+
+
+def _tight(group: TrackGroup, box: TightBox, recipe: Recipe) -> FloatArray:
+    points = _keypoints(group, box.joints, recipe, box.joint_set)
+    return tight_boxes(points, seen=box.seen, threshold=box.threshold, factor=box.factor)
+
+
+def _given(group: TrackGroup, box: GivenBox, recipe: Recipe) -> FloatArray:
+    """The dataset's boxes, or for tracks without a single one those of the other rule."""
+    if box.otherwise is None:
+        return given_boxes(_field(group, "bbox_xyxy", recipe), factor=box.factor)
+    if "bbox_xyxy" not in group.fields:
+        return _tight(group, box.otherwise, recipe)
+    given = group.fields["bbox_xyxy"]
+    unknown = np.logical_and.reduceat(np.isnan(given).all(axis=1), group.starts[:-1])
+    boxes = given_boxes(given, factor=box.factor)
+    if unknown.any():
+        rows = _rows_of(unknown, group)
+        boxes[rows] = _tight(group, box.otherwise, recipe)[rows]
+    return boxes
 
 
 def _smoothed(
-    track: Track, box: SmoothBox, recipe: Recipe, off_rate: BoolArray
+    group: TrackGroup, rule: ViewRule, recipe: Recipe, off_rate: BoolArray, memo: dict[str, Any]
 ) -> tuple[FloatArray, BoolArray]:
-    used = ~off_rate if box.over == "thinned" else np.ones(len(track), dtype=bool)
-    found = smoothed_boxes(
-        _keypoints(track, [], recipe, box.joint_set)[used],
-        threshold=box.threshold, median=box.median, sigma=box.sigma, factor=box.factor,
-    )  # fmt: skip
-    boxes = np.full((len(track), 4), np.nan)
-    boxes[used] = held(found) if box.ends == "hold" else found.bbox_cxcywh
-    inside = np.ones(len(track), dtype=bool)
-    if box.ends == "trim" and not np.isnan(boxes).all():
-        rows = np.arange(int(used.sum()))
-        inside[used] = (rows >= found.start) & (rows < found.stop)
+    """Track by track. Rules that differ in what they do at the ends alone share their smoothing."""
+    box = rule.box
+    assert isinstance(box, SmoothBox)
+    used = ~off_rate if box.over == "thinned" else np.ones(len(group), dtype=bool)
+    key = f"{box.smoothing} {None if used.all() else rule.thin}"
+    if key not in memo:
+        points = _keypoints(group, [], recipe, box.joint_set)
+        points = points if used.all() else points[used]
+        ends = np.concatenate([[0], np.cumsum(used)])[group.starts]
+        memo[key] = [
+            smoothed_boxes(
+                points[begin:end],
+                threshold=box.threshold,
+                median=box.median,
+                sigma=box.sigma,
+                factor=box.factor,
+            )
+            for begin, end in pairwise(ends.tolist())
+        ]
+    boxes = np.full((len(group), 4), np.nan)
+    inside = np.ones(len(group), dtype=bool)
+    boxes[used] = np.concatenate([held(b) if box.ends == "hold" else b.bbox_cxcywh for b in memo[key]])
+    if box.ends == "trim":
+        inside[used] = np.concatenate([_between(found) for found in memo[key]])
     return boxes, inside
 
 
-def _inside_image(track: Track, rule: Inside, recipe: Recipe) -> BoolArray:
-    if track.width is None or track.height is None:
+def _between(found: TrackBoxes) -> BoolArray:
+    """(T,) which frames lie between the first and the last detection; all of a track without any box."""
+    if np.isnan(found.bbox_cxcywh).all():
+        return np.ones(len(found.bbox_cxcywh), dtype=bool)
+    rows = np.arange(len(found.bbox_cxcywh))
+    between: BoolArray = (rows >= found.start) & (rows < found.stop)
+    return between
+
+
+def _inside_image(group: TrackGroup, rule: Inside, recipe: Recipe) -> BoolArray:
+    size = group.tracks[0].width, group.tracks[0].height
+    if None in size:
         raise BadData(
-            f"{recipe.key}: a view drops joints outside the image, but the image size of track {track.key} is unknown"
+            f"{recipe.key}: a view drops joints outside the image, but the image size of track {group.name} is unknown"
         )
-    points = _keypoints(track, rule.joints, recipe)
-    inside: BoolArray = np.ones(len(track), dtype=bool)
-    for axis, size in enumerate((track.width, track.height)):
+    points = _keypoints(group, rule.joints, recipe)
+    inside: BoolArray = np.ones(len(group), dtype=bool)
+    for axis, length in enumerate(size):
         along = np.ascontiguousarray(points[..., axis].T)
-        inside &= (along.min(axis=0) >= 0) & (along.max(axis=0) < size)
+        inside &= (along.min(axis=0) >= 0) & (along.max(axis=0) < length)
     return inside
 
 
-def _field(track: Track, name: str, recipe: Recipe) -> FloatArray:
-    if name not in track.fields:
-        raise BadData(f"{recipe.key}: a view needs the field {name!r}, which track {track.key} does not have")
-    return np.asarray(track.fields[name])
+def _field(group: TrackGroup, name: str, recipe: Recipe) -> FloatArray:
+    if name not in group.fields:
+        raise BadData(
+            f"{recipe.key}: a view needs the field {name!r}, which track {group.name} does not have"
+        )
+    return group.fields[name]
 
 
 def _keypoints(
-    track: Track, joints: Sequence[str], recipe: Recipe, joint_set: str | None = None
+    group: TrackGroup, joints: Sequence[str], recipe: Recipe, joint_set: str | None = None
 ) -> FloatArray:
-    """(T, K, 3) the track's keypoints of these names, or those that a joint set has too; of all where none is named."""
-    points = _field(track, "keypoints2d", recipe)
+    """(N, K, 3) the keypoints of these names, or those that a joint set has too; of all where none is named."""
+    points = _field(group, "keypoints2d", recipe)
     if not joints and joint_set is None:
         return points
     own = recipe.keypoint_set(points.shape[1])
@@ -225,21 +351,12 @@ def _keypoints(
     return np.take(points, rows, axis=1)
 
 
-class ViewCount(NamedTuple):
-    """What a view keeps of one track."""
-
-    split: str
-    rows: int
-    kept: int
-    dropped: Mapping[str, int]
-
-
 def sum_counts(counts: Iterable[ViewCount]) -> dict[str, dict[str, int]]:
     """Counts per split: rows, kept, tracks (with a kept row), and the rows left out by reason; reasons sorted."""
     total: dict[str, Counter[str]] = {}
     for count in counts:
         split = total.setdefault(count.split, Counter(rows=0, kept=0, tracks=0))
-        split.update(rows=count.rows, kept=count.kept, tracks=int(count.kept > 0))
+        split.update(rows=count.rows, kept=count.kept, tracks=count.tracks)
         split.update(count.dropped)
     first = ("rows", "kept", "tracks")
     return {

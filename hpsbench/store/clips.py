@@ -6,6 +6,7 @@ skips frames, a new clip of the same track starts, and its `gap_before` counts t
 
 import io
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,19 +53,22 @@ def cut_clips(track: Track) -> list[ClipRow]:
         BadData: the frame numbers do not increase.
     """
     frames = np.asarray(track.frame_id, dtype=np.int64)
-    jumps = np.diff(frames)
-    if len(frames) == 0 or (jumps <= 0).any():
+    jumps = frames[1:] - frames[:-1]
+    smallest = int(jumps.min(initial=1 << 62))
+    if len(frames) == 0 or smallest <= 0:
         raise BadData(f"track {track.key}: frame_id must increase and not be empty, got {_shown(frames)}")
-    step = int(np.gcd.reduce(jumps)) if len(jumps) else 1
-    starts = np.concatenate([[0], np.flatnonzero(jumps != step) + 1])
-    ends = np.concatenate([starts[1:], [len(frames)]])
+    step, borders = 1, [0, len(frames)]
+    if len(jumps):
+        step = smallest if smallest == int(jumps.max()) else int(np.gcd.reduce(jumps))
+        borders[1:1] = (np.flatnonzero(jumps != step) + 1).tolist()
+    key = track.key
     rows = []
-    for number, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
+    for number, (start, end) in enumerate(pairwise(borders)):
         gap = int(frames[start] - frames[start - 1]) // step - 1 if start else 0
         rows.append(
             {
-                "clip_id": f"{track.key}.{number}",
-                "track": track.key,
+                "clip_id": f"{key}.{number}",
+                "track": key,
                 "split": track.split,
                 "sequence": track.sequence,
                 "person": str(track.person),
@@ -135,8 +139,11 @@ def clips_from_parquet(data: bytes, where: str) -> "pd.DataFrame":
     return frame
 
 
-def with_starts(tracks: Iterable[Sequence[ClipRow]]) -> list[ClipRow]:
+def with_starts(sources: Iterable[Sequence[ClipRow]]) -> list[ClipRow]:
     """Clips of all tracks after another, with `start` counted from the store's first row.
+
+    Args:
+        sources: the clips of one track, or of several after another.
 
     Raises:
         BadData: two tracks have one name.
@@ -144,13 +151,15 @@ def with_starts(tracks: Iterable[Sequence[ClipRow]]) -> list[ClipRow]:
     rows: list[ClipRow] = []
     seen: set[str] = set()
     offset = 0
-    for clips in tracks:
-        name = clips[0]["track"]
-        if name in seen:
-            raise BadData(f"track {name!r} occurs twice; the reader must give every track a name of its own")
-        seen.add(name)
-        rows += [{**clip, "start": clip["start"] + offset} for clip in clips]
-        offset += sum(clip["length"] for clip in clips)
+    for clips in sources:
+        for clip in clips:
+            if clip["clip_id"] in seen:
+                raise BadData(
+                    f"track {clip['track']!r} occurs twice; the reader must give every track a name of its own"
+                )
+            seen.add(clip["clip_id"])
+            rows.append({**clip, "start": offset})
+            offset += clip["length"]
     return rows
 
 

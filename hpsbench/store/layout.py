@@ -17,12 +17,15 @@ that a chunk file can be mapped into memory as it is.
 """
 
 import json
+import math
 import os
 import uuid
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -62,6 +65,11 @@ _DTYPES = {"bool", "uint8", "int8", "int16", "int32", "int64", "uint16", "uint32
 }
 
 
+@cache
+def _stored_type(name: str) -> np.dtype[Any]:
+    return np.dtype(name).newbyteorder("<")
+
+
 @dataclass(frozen=True, slots=True)
 class ArraySpec:
     """What one row of an array is: its data type and shape."""
@@ -70,9 +78,19 @@ class ArraySpec:
     row_shape: tuple[int, ...]
 
     @property
+    def stored(self) -> np.dtype[Any]:
+        """The data type as it lies on disk, little-endian."""
+        return _stored_type(self.dtype)
+
+    @property
+    def row_items(self) -> int:
+        """Numbers in one row."""
+        return math.prod(self.row_shape)
+
+    @property
     def row_bytes(self) -> int:
         """Bytes of one row."""
-        return int(np.dtype(self.dtype).itemsize * np.prod(self.row_shape, dtype=np.int64))
+        return self.stored.itemsize * self.row_items
 
     def chunk_rows(self, rows: int) -> int:
         """Rows per chunk of an array of `rows` rows: a power of two of about `CHUNK_BYTES`, or all rows."""
@@ -196,11 +214,64 @@ def write_file(path: Path, data: bytes | memoryview, scratch: Path) -> None:
 
     `scratch` must lie on the same file system as `path`.
     """
+    temporary, file = _begin(path, data, scratch)
+    _sync(file)
+    temporary.replace(path)
+
+
+class Durable:
+    """Files that are written one after another and waited for together: all are on the disk when the block ends.
+
+    The disk takes them in the background, so that many cost little more than the slowest. Until the block has ended
+    nothing may vouch for them.
+
+    Args:
+        scratch: folder on the same file system in which files are begun.
+    """
+
+    _AT_ONCE = 8
+
+    def __init__(self, scratch: Path) -> None:
+        self._scratch = scratch
+        self._pool = ThreadPoolExecutor(self._AT_ONCE, thread_name_prefix="fsync")
+        self._waiting: list[Future[None]] = []
+
+    def __enter__(self) -> "Durable":
+        return self
+
+    def write(self, path: Path, data: bytes | memoryview) -> None:
+        """A whole file."""
+        temporary, file = _begin(path, data, self._scratch)
+        self.close(file)
+        temporary.replace(path)
+
+    def close(self, file: BinaryIO) -> None:
+        """Close a file that was written to, once the disk has it."""
+        self._waiting.append(self._pool.submit(_sync, file))
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._pool.shutdown(wait=True)
+        if kind is None:
+            for done in self._waiting:
+                done.result()
+
+
+def _begin(path: Path, data: bytes | memoryview, scratch: Path) -> tuple[Path, BinaryIO]:
+    """A temporary file with some content, still open, beside the folder that `path` needs."""
     scratch.mkdir(parents=True, exist_ok=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = scratch / f"{path.name}-{uuid.uuid4().hex}"
-    with temporary.open("wb") as file:
+    file = temporary.open("wb")
+    try:
         file.write(data)
+    except BaseException:
+        file.close()
+        raise
+    return temporary, file
+
+
+def _sync(file: BinaryIO) -> None:
+    """Wait until the disk has a file, and close it."""
+    with file:
         file.flush()
         os.fsync(file.fileno())
-    temporary.replace(path)

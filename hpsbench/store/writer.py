@@ -4,9 +4,8 @@ A store that is being written opens as incomplete until the very last rename. Wr
 starts over, so what a killed process left behind never matters. Nothing here records how or where it ran.
 """
 
-import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,7 @@ from hpsbench.errors import BadData, ShapeError
 from hpsbench.store import layout
 from hpsbench.store.clips import ClipRow, check_track, clips_to_parquet, cut_clips, with_starts
 from hpsbench.store.layout import ArraySpec
-from hpsbench.types import Array, BoolArray, FloatArray, Track
+from hpsbench.types import Array, BoolArray, FloatArray, IntArray, Track
 
 NodeAttributes = Mapping[str, Mapping[str, Any]]
 
@@ -38,11 +37,11 @@ class ViewRows:
 
 
 class TrackSource(Protocol):
-    """One track on its way into a store: small facts at once, arrays when asked (they may lie in a part file)."""
+    """One track, or several, on their way into a store: small facts at once, arrays when asked (they may lie on disk)."""
 
     @property
     def clips(self) -> Sequence[ClipRow]:
-        """The clip rows of the track; `start` counts from its own first row."""
+        """The clip rows of one track after another; `start` is left to the writer."""
 
     @property
     def specs(self) -> Mapping[str, ArraySpec]:
@@ -54,7 +53,7 @@ class TrackSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class MemoryTrack:
-    """A `TrackSource` whose arrays are in memory."""
+    """A `TrackSource` whose arrays are in memory: of one track, or of several that have the same fields."""
 
     clips: Sequence[ClipRow]
     values: Mapping[str, Array]
@@ -68,21 +67,44 @@ class MemoryTrack:
             ShapeError: a field or view does not fit the track or the format.
             BadData: the frame numbers do not increase.
         """
-        check_track(track)
-        values: dict[str, Array] = {"frames/frame_id": np.asarray(track.frame_id)}
-        values |= {f"frames/{name}": np.asarray(rows) for name, rows in track.fields.items()}
+        return cls.of_rows([track], track.frame_id, track.fields, views or {})
+
+    @classmethod
+    def of_rows(
+        cls,
+        tracks: Sequence[Track],
+        frame_id: IntArray,
+        fields: Mapping[str, Array],
+        views: Mapping[str, ViewRows],
+    ) -> "MemoryTrack":
+        """Tracks that have the same fields.
+
+        Args:
+            tracks: at least one.
+            frame_id: (N,) of all tracks after another.
+            fields: field -> (N, ...) rows of all tracks after another.
+            views: of these rows.
+
+        Raises:
+            ShapeError, BadData: as for `of`.
+        """
+        for track in tracks:
+            check_track(track)
+        values: dict[str, Array] = {"frames/frame_id": np.asarray(frame_id)}
+        values |= {f"frames/{name}": np.asarray(rows) for name, rows in fields.items()}
         specs = {path: layout.field_spec(path.split("/")[1], rows) for path, rows in values.items()}
-        for name, view in (views or {}).items():
-            if view.keep.shape != (len(track),) or view.bbox_cxcywh.shape != (len(track), 4):
+        length = len(values["frames/frame_id"])
+        for name, view in views.items():
+            if view.keep.shape != (length,) or view.bbox_cxcywh.shape != (length, 4):
                 raise ShapeError(
-                    f"track {track.key}: view {name!r} must have keep (T,) and bbox_cxcywh (T, 4) for T = "
-                    f"{len(track)}, got {view.keep.shape} and {view.bbox_cxcywh.shape}"
+                    f"track {tracks[0].key}: view {name!r} must have keep (T,) and bbox_cxcywh (T, 4) for T = "
+                    f"{length}, got {view.keep.shape} and {view.bbox_cxcywh.shape}"
                 )
             values[f"views/{name}/keep"] = view.keep
             values[f"views/{name}/bbox_cxcywh"] = view.bbox_cxcywh
             specs[f"views/{name}/keep"] = ArraySpec("bool", ())
             specs[f"views/{name}/bbox_cxcywh"] = ArraySpec("float32", (4,))
-        return cls(cut_clips(track), values, specs)
+        return cls([clip for track in tracks for clip in cut_clips(track)], values, specs)
 
     def arrays(self) -> Mapping[str, Array]:
         """The track's arrays."""
@@ -140,12 +162,13 @@ def write_store(
     clips = with_starts(track.clips for track in tracks)
     rows = sum(clip["length"] for clip in clips)
     nodes = nodes or {}
-    for group in sorted(_groups_of(specs)):
-        layout.write_file(
-            path / group / layout.NODE, layout.encode(layout.group_document(nodes.get(group, {}))), scratch
-        )
-    _stream(path, tracks, specs, rows, nodes, scratch)
-    _write_clips(path, clips, scratch)
+    with layout.Durable(scratch) as durable:
+        for group in sorted(_groups_of(specs)):
+            durable.write(
+                path / group / layout.NODE, layout.encode(layout.group_document(nodes.get(group, {})))
+            )
+        _stream(path, tracks, specs, rows, nodes, durable)
+        _write_clips(path, clips, durable)
     _write_root(
         path,
         {
@@ -154,7 +177,7 @@ def write_store(
             "complete": True,
             **attributes,
             "rows": rows,
-            "tracks": len(tracks),
+            "tracks": len({clip["track"] for clip in clips}),
             "code_version": hpsbench.__version__,
         },
     )
@@ -164,14 +187,17 @@ def write_store(
 def _common_specs(tracks: Sequence[TrackSource], optional: frozenset[str]) -> dict[str, ArraySpec]:
     """Array path -> row spec over all tracks, in the order of first appearance, sorted for stable bytes."""
     specs: dict[str, ArraySpec] = {}
-    for track in tracks:
+    kinds = {
+        id(track.specs): track for track in tracks
+    }.values()  # many tracks share one description of their arrays
+    for track in kinds:
         for path, spec in track.specs.items():
             if specs.setdefault(path, spec) != spec:
                 raise ShapeError(
                     f"track {track.clips[0]['track']}: {path} has rows {spec.row_shape} {spec.dtype}, but other "
                     f"tracks have {specs[path].row_shape} {specs[path].dtype}"
                 )
-    for track in tracks:
+    for track in kinds:
         lacking = sorted(set(specs) - set(track.specs) - optional)
         if lacking:
             raise BadData(
@@ -192,12 +218,12 @@ def _stream(
     specs: Mapping[str, ArraySpec],
     rows: int,
     nodes: NodeAttributes,
-    scratch: Path,
+    durable: layout.Durable,
 ) -> None:
     """Append the rows of one track after another to all arrays at once."""
     with ExitStack() as stack:
         files = {
-            name: stack.enter_context(_RowFile(path / name, spec, rows, nodes.get(name, {}), scratch))
+            name: stack.enter_context(_RowFile(path / name, spec, rows, nodes.get(name, {}), durable))
             for name, spec in specs.items()
         }
         for track in tracks:
@@ -211,51 +237,49 @@ class _RowFile:
     """Rows appended to the chunk files of one array; memory use does not grow with the rows."""
 
     def __init__(
-        self, node: Path, spec: ArraySpec, rows: int, attributes: Mapping[str, Any], scratch: Path
+        self, node: Path, spec: ArraySpec, rows: int, attributes: Mapping[str, Any], durable: layout.Durable
     ) -> None:
-        self._node, self._spec, self._rows = node, spec, rows
+        self._node, self._spec, self._rows, self._durable = node, spec, rows, durable
+        self._stored = spec.stored
         self._chunk_rows = spec.chunk_rows(rows)
         self._written = 0
+        self._room = 0  # rows that fit into the open chunk
         self._file: BinaryIO | None = None
         document = layout.array_document(spec, rows, self._chunk_rows, attributes)
-        layout.write_file(node / layout.NODE, layout.encode(document), scratch)
+        durable.write(node / layout.NODE, layout.encode(document))
 
     def __enter__(self) -> "_RowFile":
         return self
 
     def append(self, values: Array | None, length: int) -> None:
         if values is None:
-            values = np.full((length, *self._spec.row_shape), np.nan, dtype=self._spec.dtype)
+            values = np.full((length, *self._spec.row_shape), np.nan, dtype=self._stored)
         if values.shape != (length, *self._spec.row_shape):
             raise ShapeError(f"{self._node}: expected {(length, *self._spec.row_shape)}, got {values.shape}")
-        data = np.ascontiguousarray(values, dtype=np.dtype(self._spec.dtype).newbyteorder("<"))
-        for block in self._blocks(data):
-            if self._written % self._chunk_rows == 0:
-                self._open_chunk(self._written // self._chunk_rows)
-            assert self._file is not None
-            self._file.write(block.reshape(-1).view(np.uint8).data)
-            self._written += len(block)
-
-    def _blocks(self, data: Array) -> Iterator[Array]:
-        """Cut rows at the borders of the chunks."""
+        if values.dtype != self._stored or not values.flags.c_contiguous:
+            values = np.ascontiguousarray(values, dtype=self._stored)
         start = 0
-        while start < len(data):
-            room = self._chunk_rows - self._written % self._chunk_rows
-            yield data[start : start + room]
-            start += room
+        while start < length:
+            if self._room == 0:
+                self._open_chunk(self._written // self._chunk_rows)
+            count = min(self._room, length - start)
+            assert self._file is not None
+            self._file.write(values[start : start + count].data)
+            start += count
+            self._room -= count
+            self._written += count
 
     def _open_chunk(self, index: int) -> None:
         self._close()
         file = layout.chunk_file(self._node, index, 1 + len(self._spec.row_shape))
         file.parent.mkdir(parents=True, exist_ok=True)
         self._file = file.open("wb")
+        self._room = self._chunk_rows
 
     def _close(self) -> None:
         if self._file is not None:
             self._file.truncate(self._chunk_rows * self._spec.row_bytes)
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
+            self._durable.close(self._file)
             self._file = None
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -264,11 +288,11 @@ class _RowFile:
             raise ShapeError(f"{self._node}: {self._written} rows written of {self._rows}")
 
 
-def _write_clips(path: Path, clips: Sequence[ClipRow], scratch: Path) -> None:
+def _write_clips(path: Path, clips: Sequence[ClipRow], durable: layout.Durable) -> None:
     data = clips_to_parquet(clips)
     document = layout.array_document(ArraySpec("uint8", ()), len(data), len(data), {"content": "parquet"})
-    layout.write_file(path / "clips" / layout.NODE, layout.encode(document), scratch)
-    layout.write_file(layout.chunk_file(path / "clips", 0, 1), data, scratch)
+    durable.write(path / "clips" / layout.NODE, layout.encode(document))
+    durable.write(layout.chunk_file(path / "clips", 0, 1), data)
 
 
 def _write_root(path: Path, attributes: Mapping[str, Any]) -> None:

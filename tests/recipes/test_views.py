@@ -11,7 +11,7 @@ from hpsbench.errors import BadData
 from hpsbench.recipes.catalog import get_recipe
 from hpsbench.recipes.sequences import find_sequences, read_sequence
 from hpsbench.recipes.view_rules import NoBox, ViewRule, Visible
-from hpsbench.recipes.views import ViewCount, sum_counts, view_track
+from hpsbench.recipes.views import sum_counts, view_track
 from hpsbench.types import Track
 
 
@@ -30,7 +30,9 @@ def test_each_view_keeps_the_known_rows(
     counts = []
     for track in tracks.values():
         found = view_track(track, recipe.views[view], recipe)
-        counts.append(ViewCount(track.split, len(track), int(found.keep.sum()), found.dropped))
+        kept = int(found.keep.sum())
+        assert found.counted == (track.split, len(track), kept, found.dropped, int(kept > 0))
+        counts.append(found.counted)
         assert found.keep.sum() + sum(found.dropped.values()) == len(track)
         if view != "all":
             assert np.isfinite(found.bbox_cxcywh[found.keep]).all()

@@ -1,5 +1,6 @@
 """Resumable items: recorded one by one, refused for another job, locked, in one process and in several."""
 
+import io
 import os
 import signal
 import subprocess
@@ -9,10 +10,19 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hpsbench.errors import BrokenFile, HpsbenchError, ResumeMismatch, UnknownName
-from hpsbench.pipeline.work import lock, open_work, run_items, whole_file
+from hpsbench.pipeline.work import (
+    _journals,
+    append_entry,
+    find_entries,
+    lock,
+    open_work,
+    run_items,
+    whole_file,
+)
 
 
 def note_process(path: Path) -> None:
@@ -57,12 +67,19 @@ def test_a_bug_is_raised(workers: int, tmp_path: Path) -> None:
 def test_a_job_is_taken_up_again_and_another_is_refused(tmp_path: Path) -> None:
     with open_work(tmp_path, "job", {"recipe": "a", "limit": None}) as work:
         assert work.resumed == 0
-        work.part(3).write_bytes(b"x")
-        (work.path / "parts" / "000004.part-1234.partial").write_bytes(b"half")
+        append_entry(work.journals, 3, [b"ab", np.arange(2, dtype=np.uint8).data])
+        append_entry(work.journals, 4, [b"torn"])
+        assert [(number, entry.length) for number, entry in work.entries().items()] == [(3, 4), (4, 4)]
+        (journal,) = work.journals.iterdir()
+        os.truncate(journal, journal.stat().st_size - 1)
     with open_work(tmp_path, "job", {"limit": None, "recipe": "a"}) as work:
         assert work.resumed == 1
         assert [work.is_done(i) for i in (3, 4)] == [True, False]
-        assert not list(work.path.rglob("*.partial"))
+        append_entry(work.journals, 4, [b"whole"])
+        found = work.entries()
+        assert sorted(found) == [3, 4]
+        contents = {number: e.path.read_bytes()[e.begin : e.begin + e.length] for number, e in found.items()}
+        assert contents == {3: b"ab\x00\x01", 4: b"whole"}
     with (
         pytest.raises(ResumeMismatch, match="another limit, another recipe") as caught,
         open_work(tmp_path, "job", {"recipe": "b", "limit": 2}),
@@ -77,13 +94,45 @@ def test_a_job_is_taken_up_again_and_another_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_without_its_identity_starts_over(tmp_path: Path) -> None:
     with open_work(tmp_path, "job", {}) as work:
-        work.part(0).write_bytes(b"x")
+        append_entry(work.journals, 0, [b"x"])
     (work.path / "identity.json").unlink()
     with open_work(tmp_path, "job", {}) as work:
         assert work.resumed == 0
     (work.path / "identity.json").write_text("{")
     with pytest.raises(BrokenFile, match=r"identity\.json"), open_work(tmp_path, "job", {}):
         pass
+
+
+class FullDisk(io.BytesIO):
+    """A file that takes the head of an entry and no more."""
+
+    def writelines(self, lines: object) -> None:
+        raise OSError("no space left")
+
+
+def test_nothing_follows_an_entry_that_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_work(tmp_path, "job", {}) as work:
+        append_entry(work.journals, 0, [b"first"])
+        (first,) = work.journals.iterdir()
+        full = FullDisk()
+        monkeypatch.setitem(_journals, (os.getpid(), work.journals), full)
+        with pytest.raises(OSError, match="no space left"):
+            append_entry(work.journals, 1, [b"half"])
+        assert full.closed
+        append_entry(work.journals, 1, [b"again"])
+        found = work.entries()
+    assert sorted(found) == [0, 1]
+    assert found[0].path == first
+    assert found[1].path != first
+
+
+def test_a_damaged_journal_is_named(tmp_path: Path) -> None:
+    with open_work(tmp_path, "job", {}) as work:
+        append_entry(work.journals, 0, [b"first"])
+    (journal,) = work.journals.iterdir()
+    journal.write_bytes(b"x" * 64)
+    with pytest.raises(BrokenFile, match=r"\.journal is damaged at byte 0; remove .*job to begin again"):
+        find_entries(work.path)
 
 
 def test_two_processes_do_not_work_on_one_job(tmp_path: Path) -> None:

@@ -1,0 +1,77 @@
+"""Tracks on their way into the store, taken together: what has the same fields is viewed and packed in one go."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hpsbench.types import Array, IntArray, Track
+
+ROWS_AT_ONCE = 4096  # rows of a group, unless its one track has more
+
+
+@dataclass(frozen=True, slots=True)
+class TrackGroup:
+    """Tracks of one sequence, one after another, that differ in nothing that a view asks of a whole track.
+
+    Attributes:
+        tracks: at least one.
+        frame_id: (N,) frame numbers of all.
+        fields: field -> (N, ...) rows of all.
+        starts: (tracks + 1,) first row of each track, and the number of rows.
+    """
+
+    tracks: Sequence[Track]
+    frame_id: IntArray
+    fields: Mapping[str, Array]
+    starts: IntArray
+
+    @classmethod
+    def of(cls, tracks: Sequence[Track]) -> "TrackGroup":
+        """Tracks for which `groups_of` sees no difference."""
+        first = tracks[0]
+        if len(tracks) == 1:
+            fields = {name: np.asarray(values) for name, values in first.fields.items()}
+            return cls(tracks, np.asarray(first.frame_id), fields, np.array([0, len(first)]))
+        return cls(
+            tracks,
+            np.concatenate([track.frame_id for track in tracks]),
+            {name: np.concatenate([track.fields[name] for track in tracks]) for name in first.fields},
+            np.cumsum([0, *(len(track) for track in tracks)]),
+        )
+
+    @property
+    def name(self) -> str:
+        """Of the first track, for messages."""
+        return self.tracks[0].key
+
+    def __len__(self) -> int:
+        return len(self.frame_id)
+
+
+def groups_of(tracks: Iterable[Track]) -> Iterator[TrackGroup]:
+    """Neighbouring tracks that are alike, some thousands of rows at a time; long tracks stay alone."""
+    held: list[Track] = []
+    kind: tuple[Any, ...] = ()
+    rows = 0
+    for track in tracks:
+        own = _kind(track)
+        if held and (own != kind or rows + len(track) > ROWS_AT_ONCE):
+            yield TrackGroup.of(held)
+            held, rows = [], 0
+        held.append(track)
+        kind, rows = own, rows + len(track)
+        if rows >= ROWS_AT_ONCE:
+            yield TrackGroup.of(held)
+            held, rows = [], 0
+    if held:
+        yield TrackGroup.of(held)
+
+
+def _kind(track: Track) -> tuple[Any, ...]:
+    """What tracks of a group have in common. A field of another length stands alone, where it is refused."""
+    fields = tuple((name, values.dtype, values.shape[1:]) for name, values in track.fields.items())
+    odd = track.key if any(len(values) != len(track) for values in track.fields.values()) else None
+    remarks = track.clip_info.get("remarks")
+    return fields, odd, track.split, track.camera, track.width, track.height, remarks
