@@ -9,11 +9,11 @@ from hpsbench.ablations.cells import GROUPS, Cell, measure_cell, same_frames
 from hpsbench.ablations.corruption_error import CorruptionError, corruption_error
 from hpsbench.ablations.evaluations import Bench, Model
 from hpsbench.corruption._catalog import get_corruption, list_corruptions
-from hpsbench.corruption._corruption import VERSION
 from hpsbench.corruption._plan import Condition, choose_condition
 from hpsbench.errors import UsageError
 from hpsbench.evaluation.compare import better_direction
 from hpsbench.evaluation.plan import plan_evaluation
+from hpsbench.evaluation.provenance import renderer
 from hpsbench.evaluation.rows import choose_rule
 from hpsbench.evaluation.statistics import RESAMPLES
 from hpsbench.pipeline.corrupt import corrupt
@@ -115,6 +115,8 @@ class CorruptionSweep:
         models: their labels.
         cells, errors: the numbers.
         runs: folders of the results behind them: (model, mode, severity) -> one per seed.
+        versions: of the corruptions, by mode.
+        renderer: what drew the images of synthetic data; None for real ones.
     """
 
     protocol: str
@@ -123,6 +125,8 @@ class CorruptionSweep:
     partial: bool
     baseline: str
     models: tuple[str, ...]
+    versions: Mapping[str, int] = field(default_factory=dict)
+    renderer: Mapping[str, Any] | None = None
     cells: list[SweepCell] = field(default_factory=list)
     errors: list[SweepError] = field(default_factory=list)
     runs: dict[tuple[str, str, int], tuple[str, ...]] = field(default_factory=dict)
@@ -141,7 +145,8 @@ class CorruptionSweep:
         }
         return {
             "sweep": "corruption",
-            "corruption_version": VERSION,
+            "corruption_versions": dict(self.versions),
+            "renderer": None if self.renderer is None else dict(self.renderer),
             **about,
             "models": list(self.models),
             "cells": cells,
@@ -158,10 +163,12 @@ def plan_corruption_sweep(bench: Bench, models: Sequence[Model], settings: Setti
     """
     conditions = [c for group in settings.conditions().values() for c in group]
     clean = _clean_sets(bench, models)
-    wanted = {f"{name}+{c.name}" for name in clean.values() for c in conditions}
+    wanted = {f"{name}+{c.name}" for names in clean.values() for name in names for c in conditions}
     there = {name for name in wanted if _covers(bench, name)}
     pairs = [
-        (m, s) for m in models for s in (clean[m.label], *(f"{clean[m.label]}+{c.name}" for c in conditions))
+        (m, s)
+        for m in models
+        for s in (clean[m.label][0], *(f"{clean[m.label][0]}+{c.name}" for c in conditions))
     ]
     known = [(m, s) for m, s in pairs if _covers(bench, s) and bench.known(m, s)]
     return {
@@ -220,6 +227,8 @@ def sweep_corruption(
         partial=first.partial,
         baseline=chosen,
         models=tuple(labels),
+        versions={mode: get_corruption(mode).version for mode, _ in conditions},
+        renderer=renderer(bench.store),
         runs={key: tuple(str(folder) for _, folder in group) for key, group in results.items()},
     )
     plain = {key: [result for result, _ in group] for key, group in results.items()}
@@ -233,9 +242,9 @@ Measured = dict[tuple[str, str, int], list[tuple[Result, Path]]]
 Plain = Mapping[tuple[str, str, int], list[Result]]
 
 
-def _clean_sets(bench: Bench, models: Sequence[Model]) -> dict[str, str]:
-    """Label -> the clean feature set behind the model."""
-    found = {}
+def _clean_sets(bench: Bench, models: Sequence[Model]) -> dict[str, tuple[str, ...]]:
+    """Label -> the clean feature sets that the model reads: of images, then of optical flow where it reads that too."""
+    found: dict[str, tuple[str, ...]] = {}
     for model in models:
         about = plan_evaluation(
             model.system,
@@ -249,7 +258,8 @@ def _clean_sets(bench: Bench, models: Sequence[Model]) -> dict[str, str]:
             raise UsageError(
                 f"{model.label}: it reads no features, so corruptions of features do not reach it; leave it out of the sweep"
             )
-        found[model.label] = str(about["features"])
+        flow = about.get("inputs", {}).get("flow")
+        found[model.label] = (str(about["features"]), *([] if flow is None else [str(flow["features"])]))
     return found
 
 
@@ -264,10 +274,10 @@ def _measure(
     models: Sequence[Model],
     settings: Settings,
     conditions: Mapping[tuple[str, int], list[Condition]],
-    clean: Mapping[str, str],
+    clean: Mapping[str, tuple[str, ...]],
     on_step: OnStep | None,
 ) -> Measured:
-    sets = sorted(set(clean.values()))
+    sets = sorted({name for names in clean.values() for name in names})
     total = sum(map(len, conditions.values())) * (len(sets) + len(models)) + len(models)
     done = 0
 
@@ -280,7 +290,7 @@ def _measure(
     results: Measured = {}
     for model in models:
         tell(f"{model.label}, clean")
-        results[model.label, "clean", 0] = [bench.result(model, clean[model.label])]
+        results[model.label, "clean", 0] = [bench.result(model, clean[model.label][0])]
     for (mode, severity), group in conditions.items():
         for condition in group:
             for name in sets:
@@ -290,7 +300,7 @@ def _measure(
             own = []
             for condition in group:
                 tell(f"{model.label}, {condition.name}")
-                own.append(bench.result(model, f"{clean[model.label]}+{condition.name}"))
+                own.append(bench.result(model, f"{clean[model.label][0]}+{condition.name}"))
             results[model.label, mode, severity] = own
     if on_step is not None:
         on_step(total, total, "")

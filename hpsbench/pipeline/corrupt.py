@@ -20,11 +20,10 @@ from hpsbench.corruption._corruption import Corruption, Fill
 from hpsbench.corruption._pattern import Pattern
 from hpsbench.corruption._plan import Condition, choose_condition, plan_track
 from hpsbench.corruption._record import FIRST_VERSION
-from hpsbench.errors import BadData, FeatureMismatch, MissingFeatures, ResumeMismatch, UsageError
+from hpsbench.errors import FeatureMismatch, MissingFeatures, ResumeMismatch, UsageError
 from hpsbench.features.backbones import Extractor
-from hpsbench.features.batches import compute_features
 from hpsbench.features.corrupted import corrupted_crop
-from hpsbench.features.flow import KIND, PREFIX
+from hpsbench.features.flow import KIND
 from hpsbench.features.frames import Frames
 from hpsbench.pipeline.extract import (
     FeatureJob,
@@ -38,12 +37,13 @@ from hpsbench.pipeline.extract import (
     raw_folder,
     rows_of,
 )
+from hpsbench.pipeline.redo import Redo, changed_rows
 from hpsbench.pipeline.scenes import Scenes
 from hpsbench.pipeline.work import Progress
 from hpsbench.store.feature_sets import FeatureSetWriter
 from hpsbench.store.layout import read_document
 from hpsbench.store.reader import ClipStore, FeatureSet, open_store
-from hpsbench.types import FloatArray, IntArray
+from hpsbench.types import IntArray
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,8 +54,6 @@ CAPTION = 18
 ALL = "all"
 """As a split: all that the store has."""
 ROWS_AT_ONCE = 4096
-TOLD = 0.001
-"""Share of a crop's pixels from which on a change has to show in its features; below it, a network may not tell."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +71,10 @@ class Manifest:
     what: IntArray
     cut: int
     tracks: int
+
+    def counts(self) -> dict[str, int]:
+        """Hit frames, frames that did not fit, tracks."""
+        return {"hit": len(self.row), "cut": self.cut, "tracks": self.tracks}
 
     def as_dict(self, columns: Sequence[str]) -> dict[str, Any]:
         """For attributes and JSON."""
@@ -157,13 +159,8 @@ def corrupt(
         **manifest.as_dict(corruption.columns),
     }
     attrs = {**attributes(network, view, crop_scale, splits, None), "corruption": record}
-    summary = {
-        **condition.as_dict(),
-        "hit": len(manifest.row),
-        "cut": manifest.cut,
-        "tracks": manifest.tracks,
-    }
-    from_images = corruption.kind != "rows"
+    summary = {**condition.as_dict(), **manifest.counts()}
+    from_images = corruption.kind != "rows" or clean.attrs.get("kind") == KIND
     if dry_run:
         images = len(manifest.row) if from_images else 0
         return plan(store, network, view, name, rows, images=images, corruption=summary)
@@ -175,81 +172,24 @@ def corrupt(
     make_room(store, name, attrs)
     writer = FeatureSetWriter.create(store_path, name, rows=rows, dim=clean.dim, attrs=attrs)
     open_chunks = list(writer.open_chunks())
-    todo = sum(int(np.isin(writer.rows_of(chunk), manifest.row).sum()) for chunk in open_chunks)
     frames = Frames(store, raw or raw_folder(store, root), view) if from_images else None
+    hit, what = manifest.row, manifest.what
+    changed = changed_rows(network, frames, rows, hit)
+    todo = sum(int(np.isin(writer.rows_of(chunk), changed).sum()) for chunk in open_chunks)
     with job_of(root, store, "corrupt", name, device=network.device, workers=workers) as run:
-        report = Speed(progress, todo, len(manifest.row))
-        redo = _Redo(frames, network, clean, corruption, fill, manifest, workers, report)
+        report = Speed(progress, todo, len(changed))
+        redo = Redo(frames, network, clean, corruption, fill, hit, what, changed, workers, report)
         for chunk in open_chunks:
             own = writer.rows_of(chunk)
             writer.write(chunk, redo.features(own, np.array(clean.of(own))))
         writer.finish()
         unchanged = unchanged_rows(open_store(store_path), name)
         job = plan(
-            store, network, view, name, rows, images=todo if from_images else 0, done=len(manifest.row) - todo,
+            store, network, view, name, rows, images=todo if from_images else 0, done=len(changed) - todo,
             seconds=report.seconds, corruption={**summary, "unchanged": len(unchanged)},
         )  # fmt: skip
         run["result"] = job.as_dict()
     return job
-
-
-@dataclass(frozen=True)
-class _Redo:
-    """Makes the features of hit rows."""
-
-    frames: Frames | None
-    network: Extractor
-    clean: FeatureSet
-    corruption: Corruption
-    fill: Fill
-    manifest: Manifest
-    workers: int
-    report: Speed
-
-    def features(self, rows: IntArray, clean: FloatArray) -> FloatArray:
-        """(n, D): `clean`, with the hit rows replaced.
-
-        Raises:
-            BadData: a corruption did not reach a frame's features.
-        """
-        numbers = np.flatnonzero(np.isin(self.manifest.row, rows))
-        if len(numbers) == 0:
-            return clean
-        hit, what = self.manifest.row[numbers], self.manifest.what[numbers]
-        where = np.searchsorted(rows, hit)
-        if self.frames is None:
-            clean[where] = self.clean.of(what[:, 0])
-            self.report(len(hit))
-            return clean
-        new = self._extracted(self.frames, hit, what)
-        for number in np.flatnonzero((new == clean[where]).all(axis=1)):
-            self._check_unseen(self.frames, int(hit[number]), what[number])
-        clean[where] = new
-        return clean
-
-    def _check_unseen(self, frames: Frames, row: int, what: IntArray) -> None:
-        """That a corruption which left the features as they were left the crop so, too: it lies beside it, or in the dark.
-
-        Raises:
-            BadData: the crop did change.
-        """
-        size = self.network.size
-        changed = corrupted_crop(frames, self.corruption, row, what, size, self.fill) != frames.crop(
-            row, size
-        )
-        share = float(changed.any(axis=-1).mean())
-        if share > TOLD:
-            raise BadData(
-                f"{frames.path(row)} (row {row}): the corruption changed {share:.1%} of the crop's pixels, but not one of its "
-                f"features; is {self.network.name!r} blind to its input, or were the clean features made of other images?"
-            )
-
-    def _extracted(self, frames: Frames, hit: IntArray, what: IntArray) -> FloatArray:
-        def load(number: int) -> NDArray[np.uint8]:
-            size = self.network.size
-            return corrupted_crop(frames, self.corruption, int(hit[number]), what[number], size, self.fill)
-
-        return compute_features(self.network, load, len(hit), workers=self.workers, on_batch=self.report)
 
 
 def _settings(store: ClipStore, name: str, corruption: Corruption, condition: Condition) -> dict[str, Any]:
@@ -277,10 +217,6 @@ def clean_set(store: ClipStore, view: str, extractor: str = "auto") -> FeatureSe
     Raises:
         MissingFeatures: it is not there, or "auto" finds several.
     """
-    if extractor.startswith(PREFIX):
-        raise UsageError(
-            f"{extractor}: flow features of corrupted frames are not made; corrupt features of images"
-        )
     if extractor != "auto":
         return store.features[f"{extractor}-{view}"]
     found = [

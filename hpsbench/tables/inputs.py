@@ -94,28 +94,27 @@ class Inputs:
     def hidden_joints(self, store: Stock, view: str, clean: Read) -> Read:
         """Features of the training split with joints hidden in every frame, as SPS-Net trains with, beside the clean ones."""
         hurt = Condition(mode="spsnet-occ", ratio=1.0, severity=USUAL_SEVERITY)
-        return self._hurt(store, view, clean.name.removesuffix(f"-{view}"), clean, hurt, ("train",))
+        return self._hurt(store, view, _extractor(clean, view), clean, hurt, ("train",))
 
     def flow(self, store: Stock, view: str, hurt: Condition | None) -> Read:
-        """Features of optical flow of a view.
+        """Features of optical flow of a view, of clean or hurt frames.
 
         Raises:
-            MissingFeatures: of corrupted frames, which are not made.
             MissingCheckpoint: real data without ImageNet's network.
         """
-        if hurt is not None:
-            raise MissingFeatures(
-                f"the system reads optical flow, and flow of frames under {hurt.name} is not made: it would need both frames "
-                "of a pair corrupted"
-            )
         name = f"{FLOW_EXTRACTOR}-{view}"
         fitting = [
-            s for s in store.features.values() if s.attrs.get("kind") == FLOW and s.attrs["view"] == view
+            s
+            for s in store.features.values()
+            if s.attrs.get("kind") == FLOW and s.attrs["view"] == view and not s.attrs.get("corruption")
         ]
         if fitting and name not in store.features:
             own = fitting[0]
-            return Read(
+            clean = Read(
                 name=own.name, identity={"features": own.name, "cnn": own.attrs.get("weights_sha256")}
+            )
+            return (
+                clean if hurt is None else self._hurt(store, view, _extractor(clean, view), clean, hurt, ())
             )
         cnn, needs = self._flow_network(store)
         identity = {"features": name, "cnn": cnn}
@@ -126,7 +125,8 @@ class Inputs:
             units=kept(store, view),
             needs=(*self.prepared(store), *needs),
         )
-        return Read(name=name, identity=identity, needs=(self.add(step),))
+        clean = Read(name=name, identity=identity, needs=(self.add(step),))
+        return clean if hurt is None else self._hurt(store, view, FLOW_EXTRACTOR, clean, hurt, ())
 
     def _flow_network(self, store: Stock) -> tuple[dict[str, Any], tuple[str, ...]]:
         """What identifies the network behind flow features, and the step that trains it where it is the synthetic twin.
@@ -247,6 +247,10 @@ class Inputs:
                 get_extractor(extractor, self.root).sha256 if path is None else file_sha256(path)
             )
         return self._hashes[extractor]
+
+
+def _extractor(clean: Read, view: str) -> str:
+    return clean.name.removesuffix(f"-{view}")
 
 
 def set_is_made(store: ClipStore, step: Step) -> bool:

@@ -81,9 +81,13 @@ def training_notes(found: Reproduced) -> list[str]:
     if not trained:
         return []
     lines = []
-    short = [f"{_training(one)}: {', '.join(one.shorter)}" for one in trained if one.undertrained]
+    short: dict[str, list[str]] = {}
+    for one in (one for one in trained if one.undertrained):
+        short.setdefault(", ".join(one.shorter), []).append(_training(one))
     if short:
-        lines.append(f"Undertrained, {len(short)} of {len(trained)} trainings: {'; '.join(short)}.")
+        number = sum(map(len, short.values()))
+        texts = (f"{', '.join(names)} ({why})" for why, names in short.items())
+        lines.append(f"Undertrained: {number} of {len(trained)} trainings: {'; '.join(texts)}.")
     settled = [one for one in trained if one.convergence.converged]
     moving = [one for one in trained if one.convergence.converged is False]
     unknown = [one for one in trained if one.convergence.converged is None]

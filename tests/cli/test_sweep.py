@@ -42,6 +42,8 @@ def test_a_corruption_sweep_is_planned_measured_saved_and_resumed(run_cli: Run, 
         "embedded-spin",
         ["embedded-spin", "median:embedded-spin"],
     )
+    assert done.json["corruption_versions"] == {"shuffled": 1}
+    assert done.json["renderer"] == {"format": "hpsbench-synthetic", "version": 1, "size": "tiny", "seed": 0}
     cells = {(c["model"], c["mode"], c["metric"], c["frames"]): c for c in done.json["cells"]}
     spin = {
         group: cells["embedded-spin", "shuffled", "mpjpe", group] for group in ("all", "corrupted", "further")

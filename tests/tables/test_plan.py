@@ -5,8 +5,12 @@ from typing import Any
 
 import pytest
 
+from hpsbench.corruption._plan import Condition
+from hpsbench.store.reader import open_store
 from hpsbench.tables.catalog import get_table
+from hpsbench.tables.inputs import Inputs
 from hpsbench.tables.plan import Options, plan_table
+from hpsbench.tables.steps import Step
 
 Plan = dict[str, Any]
 NO_MOTIONS = ("losses.adversarial=0",)
@@ -91,3 +95,23 @@ def test_losses_find_masks_and_hidden_joints(tiny_world: Path) -> None:
     assert masks.id not in steps["train spsnet-no-mask on embedded-vibe, seed 0"].needs
     assert hidden.id in steps["train spsnet-no-mask on embedded-vibe, seed 0"].needs
     assert hidden.key["splits"] == ["train"]
+
+
+def test_flow_of_hurt_frames_is_made_from_clean_flow(tiny_world: Path) -> None:
+    steps: dict[str, Step] = {}
+
+    def add(step: Step) -> str:
+        steps[step.id] = step
+        return step.id
+
+    store = open_store(tiny_world / "stores" / "3dpw.zarr")
+    read = Inputs(tiny_world, lambda dataset: store, add).flow(
+        store, "tcmr", Condition(mode="noise", ratio=0.33)
+    )
+    hurt = steps[read.needs[0]]
+    assert (hurt.kind, hurt.key["extractor"]) == ("corrupt", "flow-dis")
+    assert read.name == hurt.key["features"] == "flow-dis-tcmr+noise-0.33x1-s0"
+    assert hurt.key["corruption"]["version"] == 1
+    clean = steps[hurt.needs[0]]
+    assert (clean.kind, clean.key["features"]) == ("extract", "flow-dis-tcmr")
+    assert steps[clean.needs[0]].kind == "flow-encoder"

@@ -90,7 +90,7 @@ def test_a_table_says_below_it_which_trainings_were_short_or_not_settled(
     )
     found = replace(found, cells=cells)
     text = " ".join(footnotes(found))
-    assert "Undertrained, 1 of 3 trainings: spsnet seed 0: 3 of 96 steps." in text
+    assert "Undertrained: 1 of 3 trainings: spsnet seed 0 (3 of 96 steps)." in text
     assert "1 of 3 trainings; not converged: spsnet-gru seed 0 (-10.0 %)" in text
     assert "unknown: 1 (2 epochs: a fifth of them is less than one)" in text
     for path in save(found, tmp_path, FORMS):
