@@ -30,10 +30,8 @@ def verify_command(
         counted = ", ".join(f"{split} {number}" for split, number in report.sequences.items())
         note(f"raw: {report.raw or 'absent'}" + (f" (sequences: {counted})" if counted else ""))
         note(f"store: {report.store or 'absent'}")
-        for reason, number in report.skipped.items():
-            note(f"left out by the dataset's rule: {number} ({reason})")
-        if report.unannotated:
-            note(f"images without annotations, which are no rows: {report.unannotated:,}")
+        for remark in report.remarks:
+            note(remark)
         if report.counts:
             columns = list(report.counts[0])
             table("counts", columns, [[row.get(name) for name in columns] for row in report.counts])

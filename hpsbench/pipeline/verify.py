@@ -63,6 +63,16 @@ class VerifyReport:
         """Whether there are no errors; warnings are allowed."""
         return all(problem.severity != "error" for problem in self.problems)
 
+    @property
+    def remarks(self) -> list[str]:
+        """What was left out or passed over by rule, as a user reads it."""
+        said = [
+            f"left out by the dataset's rule: {number} ({reason})" for reason, number in self.skipped.items()
+        ]
+        if self.unannotated:
+            said.append(f"images without annotations, which are no rows: {self.unannotated:,}")
+        return said
+
     def to_json_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {**asdict(self), "ok": self.ok}

@@ -6,11 +6,13 @@ from pathlib import Path
 
 from hpsbench.bodies.joints import get_joint_set
 from hpsbench.recipes.catalog import get_recipe, list_recipes
+from hpsbench.recipes.damage import OUTCOMES, RAW, Damages, read_damages
 from hpsbench.recipes.schema import Expected, FieldFacts, Recipe, Split
 from hpsbench.recipes.view_rules import FixedBox, GivenBox, SmoothBox, TightBox, ViewRule
 
 _FOOT = "<!-- Made from recipes/datasets/{key}.toml by python -m hpsbench.recipes.document; edit that file instead. -->"
 INDEX = "README.md"
+DAMAGED = "damaged.md"
 
 
 def dataset_page(recipe: Recipe) -> str:
@@ -37,6 +39,7 @@ def dataset_page(recipe: Recipe) -> str:
         _counts(recipe),
         "## Known defects",
         _bullets(f"**{defect.id}**: {defect.text}." for defect in recipe.defects),
+        f"What damaged files are told: [{DAMAGED}]({DAMAGED}#{recipe.key})." if read_damages(recipe.key) else "",
         "## Citation",
         f"```bibtex\n{recipe.bibtex.strip()}\n```",
         _FOOT.format(key=recipe.key),
@@ -57,10 +60,34 @@ def index_page(recipes: Sequence[Recipe]) -> str:
     ]
     text = (
         "# Datasets\n\nOne page per dataset, made from its recipe. `hpsbench synth DATASET --root R` writes a small "
-        "synthetic one in the same raw layout for trying.\n\n"
+        f"synthetic one in the same raw layout for trying. [{DAMAGED}]({DAMAGED}) lists what damaged files are told.\n\n"
     )
     table = _table(("key", "dataset", "splits", "views"), rows)
     return f"{text}{table}\n\n{_FOOT.format(key='*')}\n"
+
+
+def damaged_page(recipes: Sequence[Recipe]) -> str:
+    """What `prepare`, `extract` and `verify` say of damaged files, dataset by dataset."""
+    known = [(recipe, damages) for recipe in recipes if (damages := read_damages(recipe.key)) is not None]
+    sections = [
+        "# Damaged files",
+        "What the files of each dataset are told when something is wrong with them. `R` is the data root, … stands for what "
+        "other libraries say. Nothing that was complete before is lost: after mending the file the same command goes on.",
+        _bullets(f"**{name}**: {text}." for name, text in OUTCOMES.items()),
+        *(part for recipe, damages in known for part in _damages(recipe, damages)),
+        "<!-- Made from recipes/damaged/*.toml by python -m hpsbench.recipes.document; edit those files instead. -->",
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _damages(recipe: Recipe, damages: Damages) -> list[str]:
+    rows = [
+        (line.kind, line.how, line.outcome, f"`{line.says.replace(RAW, f'R/raw/{recipe.key}')}`")
+        for line in damages.damage
+    ]
+    table = _table(("damage", "for example", "outcome", "message"), rows)
+    cannot = "; ".join(f"{kind} ({why})" for kind, why in damages.cannot.items())
+    return [f"## {recipe.key}", table, *([f"Does not happen here: {cannot}."] if cannot else [])]
 
 
 def pages(extra: Path | None = None) -> dict[str, str]:
@@ -70,7 +97,8 @@ def pages(extra: Path | None = None) -> dict[str, str]:
         extra: another folder with `datasets/*.toml`.
     """
     recipes = [get_recipe(key, extra) for key in list_recipes(extra)]
-    return {INDEX: index_page(recipes)} | {f"{recipe.key}.md": dataset_page(recipe) for recipe in recipes}
+    every = {INDEX: index_page(recipes), DAMAGED: damaged_page(recipes)}
+    return every | {f"{recipe.key}.md": dataset_page(recipe) for recipe in recipes}
 
 
 def write_pages(folder: Path, extra: Path | None = None) -> None:

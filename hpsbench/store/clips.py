@@ -149,15 +149,16 @@ def with_starts(sources: Iterable[Sequence[ClipRow]]) -> list[ClipRow]:
         BadData: two tracks have one name.
     """
     rows: list[ClipRow] = []
-    seen: set[str] = set()
+    seen: dict[str, str] = {}
     offset = 0
     for clips in sources:
         for clip in clips:
             if clip["clip_id"] in seen:
                 raise BadData(
-                    f"track {clip['track']!r} occurs twice; the reader must give every track a name of its own"
+                    f"track {clip['track']!r} occurs twice, in the splits {seen[clip['clip_id']]} and {clip['split']}; is a raw "
+                    "file there twice? Move one away (or, in a reader of your own, give every track a name of its own)"
                 )
-            seen.add(clip["clip_id"])
+            seen[clip["clip_id"]] = clip["split"]
             rows.append({**clip, "start": offset})
             offset += clip["length"]
     return rows

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from hpsbench.recipes.catalog import get_recipe, list_recipes
-from hpsbench.recipes.document import INDEX, dataset_page, pages, write_pages
+from hpsbench.recipes.damage import read_damages
+from hpsbench.recipes.document import DAMAGED, INDEX, dataset_page, pages, write_pages
 
 DOCS = Path(__file__).parents[2] / "docs" / "datasets"
 
@@ -32,6 +33,15 @@ def test_a_page_says_everything_that_the_recipe_knows(key: str) -> None:
         assert defect.text in page
     assert recipe.licence in page
     assert recipe.bibtex.strip() in page
+
+
+@pytest.mark.parametrize("key", list_recipes())
+def test_the_page_about_damage_has_every_message(key: str) -> None:
+    damages, page = read_damages(key), pages()[DAMAGED]
+    assert damages is not None
+    assert f"\n## {key}\n" in page
+    for line in damages.damage:
+        assert line.says.replace("RAW", f"R/raw/{key}").replace("|", "\\|") in page
 
 
 def test_a_recipe_from_outside_gets_a_page(tmp_path: Path) -> None:

@@ -46,9 +46,10 @@ class ProcessedFacts(BaseModel):
     fps: float | None = None
 
     def split_of(self, file: Path) -> str | None:
-        """The split that a file's name tells, by its words; None where it tells none."""
+        """The split that a file's name tells, by its words; None where it tells none, or several."""
         words = re.split(r"[^a-z0-9]+", file.name.lower())
-        return next((self.splits[word] for word in words if word in self.splits), None)
+        told = {self.splits[word] for word in words if word in self.splits}
+        return told.pop() if len(told) == 1 else None
 
 
 def processed_facts(dataset: str) -> ProcessedFacts:

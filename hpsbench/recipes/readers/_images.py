@@ -83,11 +83,11 @@ def _in_folder(root: Path, layout: str) -> IntArray | None:
 def _in_video(root: Path, layout: str) -> IntArray | None:
     """Numbers of a video's frames; none if its header does not count them, None where there is no such file."""
     path = root / layout.partition("#")[0]
-    return np.arange(1, _count_frames(path) + 1) if path.is_file() else None
+    return np.arange(1, _count_frames(path, path.stat().st_mtime_ns) + 1) if path.is_file() else None
 
 
 @lru_cache(maxsize=64)
-def _count_frames(path: Path) -> int:
+def _count_frames(path: Path, changed: int) -> int:
     import av
 
     try:

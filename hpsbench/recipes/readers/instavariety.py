@@ -148,7 +148,8 @@ def _track_starts(raw: RawSequence) -> list[int]:
         }.items():
             if file.shape(key) != (rows, *shape) or rows == 0:
                 raise BrokenFile(
-                    f"{raw.path}: {key} has shape {file.shape(key)}, expected ({rows or 'rows'}, *{shape})"
+                    f"{raw.path}: {key} has shape {file.shape(key)}, expected "
+                    f"({', '.join(str(n) for n in (rows or 'rows', *shape))}); is an axis swapped or the file cut?"
                 )
         starts: list[int] = []
         names: set[Any] = set()
@@ -200,4 +201,4 @@ def _text(name: Any, raw: RawSequence) -> str:
     try:
         return name.decode() if isinstance(name, bytes) else str(name)
     except UnicodeDecodeError as error:
-        raise BrokenFile(f"{raw.path}: vid_name {name!r} is not UTF-8; the file is damaged") from error
+        raise BrokenFile(f"{raw.path}: vid_name {bytes(name)!r} is not UTF-8; the file is damaged") from error

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hpsbench.bodies.joints import JointSet, get_joint_set
-from hpsbench.errors import BrokenFile, UnknownName
+from hpsbench.errors import BrokenFile, HpsbenchError, UnknownName
 from hpsbench.recipes.readers._checks import check_finite, check_pixels
 from hpsbench.recipes.readers._jpeg import jpeg_size
 from hpsbench.recipes.readers._json import load_json
@@ -53,7 +53,7 @@ def read_sequence(raw: RawSequence) -> Iterator[Track]:
         video = _video(document, raw)
         tracks = _tracks(document, video, raw)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-        if isinstance(error, BrokenFile):
+        if isinstance(error, HpsbenchError):
             raise
         raise BrokenFile(
             f"{raw.path}: not laid out as a PoseTrack file ({type(error).__name__}: {error}); download it again"
