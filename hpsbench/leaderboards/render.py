@@ -53,7 +53,7 @@ def board_page(board: Board) -> str:
     ]
     lines += _measured(board)
     flags = sorted({flag for _, entry in board.entries for flag in entry.flags})
-    lines += ["", *(f"- {flag}: {FLAG_REASONS.get(flag, 'see the entry')}" for flag in flags)]
+    lines += ["", *(f"- {_flag(flag)}" for flag in flags)]
     if board.reported:
         lines += ["", "## Reported by papers, not measured here", "", *_reported(board.reported)]
     return "\n".join(lines).rstrip() + "\n"
@@ -62,9 +62,16 @@ def board_page(board: Board) -> str:
 def latex(board: Board) -> str:
     """The measured entries as a LaTeX table (booktabs)."""
     names = " & ".join(f"{_tex(n)} ({_tex(_unit(board, n))})" for n in board.metrics)
-    rows = [
-        " & ".join([_tex(entry.name), *(_tex(_value(entry.metrics.get(n))) for n in board.metrics)]) + r" \\"
-        for _, entry in board.entries
+    flags = sorted({flag for _, entry in board.entries for flag in entry.flags})
+    marks = dict(zip(flags, "abcdefghijklmnopqrstuvwxyz", strict=False))
+    rows = []
+    for _, entry in board.entries:
+        marked = ",".join(marks[flag] for flag in entry.flags)
+        name = _tex(entry.name) + (rf"\textsuperscript{{{marked}}}" if marked else "")
+        rows.append(" & ".join([name, *(_tex(_value(entry.metrics.get(n))) for n in board.metrics)]) + r" \\")
+    notes = [
+        rf"\multicolumn{{{1 + len(board.metrics)}}}{{l}}{{\footnotesize {mark}: {_tex(_flag(flag))}}} \\"
+        for flag, mark in marks.items()
     ]
     caption = f"{board.dataset}, {board.protocol}" + (", synthetic data" if board.synthetic else "")
     return "\n".join(
@@ -76,6 +83,7 @@ def latex(board: Board) -> str:
             r"\midrule",
             *rows,
             r"\bottomrule",
+            *notes,
             r"\end{tabular}",
             "",
         ]
@@ -93,6 +101,7 @@ def eval_results(entry: Entry, *, dataset_id: str, date: str | None = None, sour
     """
     notes = [entry.protocol, f"n = {entry.scored} frames", *([entry.condition] if entry.condition else [])]
     notes += ["SYNTHETIC DATA"] if entry.synthetic else []
+    notes += [_flag(flag) for flag in entry.flags]
     lines = []
     for name, metric in entry.metrics.items():
         spread = (
@@ -158,6 +167,11 @@ def _index(boards: Sequence[Board]) -> str:
     ]
     lines = _md(["board", "entries", "first"], rows) if rows else ["No measured entries yet."]
     return "\n".join([BEGIN, *lines, END])
+
+
+def _flag(flag: str) -> str:
+    """A flag and its reason."""
+    return f"{flag}: {FLAG_REASONS.get(flag, 'see the entry')}"
 
 
 def _unit(board: Board, name: str) -> str:

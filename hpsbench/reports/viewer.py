@@ -220,6 +220,12 @@ def _images(
     return image
 
 
+def first_with_all(view: View) -> int:
+    """The first place in a track where every body is there; 0 where there is none."""
+    together = np.all([body.shown for body in view.bodies], axis=0)
+    return int(together.argmax())
+
+
 def load_viser() -> Any:
     """The package that serves the viewer.
 
@@ -252,13 +258,16 @@ class LiveView:
             server.initial_camera.look_at = (0.0, 0.0, 0.0)
         last = len(view.frame_id) - 1
         server.gui.add_markdown(f"**{view.track}**")
-        self.frame = server.gui.add_slider("frame", min=0, max=max(last, 1), step=1, initial_value=0)
+        start = first_with_all(view)
+        self.frame = server.gui.add_slider("frame", min=0, max=max(last, 1), step=1, initial_value=start)
         self.playing = server.gui.add_checkbox("play", initial_value=False)
         self.speed = server.gui.add_slider("speed", min=0.1, max=2.0, step=0.1, initial_value=1.0)
         self.over = server.gui.add_checkbox("one over the other", initial_value=False)
         self.shown = [server.gui.add_checkbox(body.name, initial_value=True) for body in view.bodies]
         self.number = server.gui.add_text("frame of the dataset", initial_value="", disabled=True)
-        first = view.image(0)
+        order = [*range(start, last + 1), *range(start)]
+        first = next((picture for at in order if (picture := view.image(at)) is not None), None)
+        self.nothing = None if first is None else np.full_like(first, 128)
         self.image = None if first is None else server.gui.add_image(first, label="image")
         for handle in (self.frame, self.over, *self.shown):
             handle.on_update(lambda _: self.show())
@@ -267,15 +276,17 @@ class LiveView:
     def show(self) -> None:
         """Put the frame of the slider on the screen."""
         at = min(int(self.frame.value), len(self.view.frame_id) - 1)
-        self.number.value = str(int(self.view.frame_id[at]))
+        absent = [body.name for body in self.view.bodies if not body.shown[at]]
+        self.number.value = f"{int(self.view.frame_id[at])}" + (
+            f", no {', no '.join(absent)}" if absent else ""
+        )
         middle = (len(self.view.bodies) - 1) / 2
         for place, (body, tick) in enumerate(zip(self.view.bodies, self.shown, strict=True)):
             aside = 0.0 if self.over.value else (place - middle) * BESIDE
             self._put(f"/body{place}", body, at, aside, bool(tick.value) and bool(body.shown[at]))
         if self.image is not None:
             picture = self.view.image(at)
-            if picture is not None:
-                self.image.image = picture
+            self.image.image = self.nothing if picture is None else picture
 
     def play(self, *, seconds: float | None = None) -> None:
         """Serve, and play where the box is ticked, until interrupted (or for so many seconds)."""

@@ -211,7 +211,20 @@ def test_exports(boards: Path, save: Save) -> None:
     table = latex(read_board(boards, "synthetic/3dpw/tcmr@1"))
     assert r"vibe & 81.3 [79.3, 83.3] & 51.3 [49.3, 53.3] \\" in table
     assert r"pa\_mpjpe (mm)" in table
+    assert "textsuperscript" not in table
     assert "synthetic data" in table
+
+
+def test_flags_and_their_reasons_go_wherever_the_numbers_go(boards: Path, save: Save) -> None:
+    submit(save("spin"), boards)
+    _, entry = submit(save(flags=("undertrained",)), boards)
+    board = read_board(boards, "synthetic/3dpw/tcmr@1")
+    reason = "undertrained: fewer training steps than its recipe declares"
+    assert f"- {reason}" in board_page(board)
+    assert reason in eval_results(entry, dataset_id="someone/3dpw")
+    table = latex(board)
+    assert r"vibe\textsuperscript{a} & " in table
+    assert rf"\multicolumn{{3}}{{l}}{{\footnotesize a: {reason}}}" in table
 
 
 def test_the_hash_of_predictions_is_kept(boards: Path, save: Save, tmp_path: Path, make_result: Callable[..., Result]) -> None:  # fmt: skip

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -107,8 +108,12 @@ def test_the_scene_follows_the_controls(store: ClipStore, tiny_world: Path, join
     view = make_view(store, track, root=tiny_world, pred=str(joints_file))
     server = Server()
     live = LiveView(server, view)
+    assert live.frame.value == 1, "the first frame that has both bodies"
+    live.frame.value = 0
+    live.show()
     first = server.objects["/body0"]["vertices"].copy()
     assert server.objects["/body1"]["visible"] is False
+    assert live.number.value == f"{view.frame_id[0]}, no shifted"
     live.frame.value = 4
     live.show()
     assert server.objects["/body1"]["visible"] is True
@@ -127,6 +132,19 @@ def test_the_scene_follows_the_controls(store: ClipStore, tiny_world: Path, join
     live.shown[0].value = False
     live.show()
     assert server.objects["/body0"]["visible"] is False
+
+
+def test_a_frame_without_an_image_is_grey(store: ClipStore, tiny_world: Path) -> None:
+    track = next(iter(store.tracks("test"))).track
+    view = make_view(store, track, root=tiny_world)
+    pictures = {3: np.full((8, 8, 3), 200, np.uint8)}
+    live = LiveView(Server(), replace(view, image=pictures.get))
+    assert live.image is not None, "a later frame has one"
+    assert (live.image.image == 128).all()
+    live.frame.value = 3
+    live.show()
+    assert (live.image.image == 200).all()
+    assert LiveView(Server(), replace(view, image=lambda _: None)).image is None
 
 
 def test_playing_moves_the_slider(store: ClipStore, tiny_world: Path) -> None:
