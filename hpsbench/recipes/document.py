@@ -26,9 +26,11 @@ def dataset_page(recipe: Recipe) -> str:
         f"`R` is the data root. A folder is taken for the dataset if it holds {_either(recipe.markers)}.",
         f"```\nhpsbench prepare {recipe.key} --root R\nhpsbench verify {recipe.key} --root R\n```",
         "## What is read",
-        _table(("split", "files", "how many"), [_split_row(name, split) for name, split in recipe.splits.items()]),
+        _table(("split", "files", "how many"), [_split_row(recipe, name) for name in recipe.splits]),
         _beside(recipe),
         "## What comes out",
+        f"The clip store `R/stores/{recipe.key}.zarr`, in which every row is an annotated frame; in Python "
+        f"`hpsbench.open_store(\"R/stores/{recipe.key}.zarr\")` opens it.",
         _facts(recipe),
         _table(("field", "unit", "frame", "joints", "note"), [_field_row(n, f) for n, f in recipe.fields.items()]),
         "## Views",
@@ -122,7 +124,8 @@ def _facts(recipe: Recipe) -> str:
     return _bullets(lines)
 
 
-def _split_row(name: str, split: Split) -> tuple[str, ...]:
+def _split_row(recipe: Recipe, name: str) -> tuple[str, ...]:
+    split: Split = recipe.splits[name]
     patterns = (
         " or ".join(_code(glob) for glob in split.glob) if split.take == "first" else _codes(split.glob)
     )
@@ -136,7 +139,17 @@ def _split_row(name: str, split: Split) -> tuple[str, ...]:
         for what, count in (("sequences", split.sequences), ("tracks", split.tracks))
         if count
     ]
-    return name, patterns + (f" ({'; '.join(said)})" if said else ""), ", ".join(number) or "see below"
+    return (
+        name,
+        patterns + (f" ({'; '.join(said)})" if said else ""),
+        ", ".join(number) or _elsewhere(recipe, name),
+    )
+
+
+def _elsewhere(recipe: Recipe, split: str) -> str:
+    """Where the number of a split's sequences stands that the split itself does not say."""
+    counted = any(expected.split in (None, split) for expected in recipe.expected)
+    return "see [Counts](#counts)" if counted else "not published"
 
 
 def _beside(recipe: Recipe) -> str:
