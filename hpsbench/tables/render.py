@@ -88,6 +88,10 @@ def training_notes(found: Reproduced) -> list[str]:
         number = sum(map(len, short.values()))
         texts = (f"{', '.join(names)} ({why})" for why, names in short.items())
         lines.append(f"Undertrained: {number} of {len(trained)} trainings: {'; '.join(texts)}.")
+    idle = [one for one in trained if one.without_data]
+    if idle:
+        texts = (f"{_training(one)} ({', '.join(one.without_data)})" for one in idle)
+        lines.append(f"Losses that had no data: {'; '.join(texts)}.")
     settled = [one for one in trained if one.convergence.converged]
     moving = [one for one in trained if one.convergence.converged is False]
     unknown = [one for one in trained if one.convergence.converged is None]

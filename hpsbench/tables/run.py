@@ -205,6 +205,7 @@ def _train(step: Step, plan: TablePlan, root: Path, options: Options, progress: 
         "steps": run.steps,
         **{key: step.what[key] for key in ("declared", "shorter", "left_out")},
         "validation": [line["validation_mm"][metric] for line in run.history],
+        "without_data": sorted(name for name, took in run.history[-1]["took_part"].items() if not took),
     }
 
 

@@ -21,6 +21,7 @@ class Trained:
         metric: of the validation that picks its best epoch.
         convergence: of its validation curve.
         left_out: sources that were not prepared.
+        without_data: losses that found nothing to be taken of.
     """
 
     step: str
@@ -32,6 +33,7 @@ class Trained:
     metric: str
     convergence: Convergence
     left_out: tuple[str, ...] = ()
+    without_data: tuple[str, ...] = ()
 
     @property
     def undertrained(self) -> bool:
@@ -51,6 +53,7 @@ class Trained:
             "validation_metric": self.metric,
             **self.convergence.to_json(),
             "left_out": list(self.left_out),
+            "losses_without_data": list(self.without_data),
         }
 
 
@@ -70,6 +73,7 @@ def trained_of(done: Mapping[str, Any]) -> Trained:
         metric=str(key["recipe"]["validation"]["metric"]),
         convergence=convergence(done.get("validation", ())),
         left_out=tuple(done.get("left_out", ())),
+        without_data=tuple(done.get("without_data", ())),
     )
 
 

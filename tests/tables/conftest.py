@@ -64,6 +64,7 @@ def make_trained() -> Callable[..., Trained]:
         steps: int = 96,
         shorter: tuple[str, ...] = (),
         curve: tuple[float, ...] = (60.0, 55.0, 52.0, 50.0, 49.9),
+        without_data: tuple[str, ...] = (),
     ) -> Trained:
         return trained_of(
             {
@@ -73,6 +74,7 @@ def make_trained() -> Callable[..., Trained]:
                 "declared": 96,
                 "shorter": list(shorter),
                 "validation": list(curve),
+                "without_data": list(without_data),
             }
         )
 

@@ -34,6 +34,7 @@ def test_the_cells_are_every_printed_number_of_every_table_one_by_one() -> None:
     for entry in list_tables():
         table = get_table(entry["id"])
         cells = table_cells(table)
+        assert table.source is not None
         assert len(cells) == entry["cells"]
         rows = [
             r

@@ -81,7 +81,7 @@ def test_a_table_says_below_it_which_trainings_were_short_or_not_settled(
 ) -> None:
     found = make_reproduced("spsnet:table4")
     one = make_trained(recipe="spsnet", shorter=("3 of 96 steps",))
-    other = make_trained(recipe="spsnet-gru", curve=(60, 55, 52, 50, 45))
+    other = make_trained(recipe="spsnet-gru", curve=(60, 55, 52, 50, 45), without_data=("mask",))
     third = make_trained(recipe="spsnet-gru", seed=1, curve=(60, 55))
     half = len(found.cells) // 2
     cells = tuple(
@@ -91,6 +91,7 @@ def test_a_table_says_below_it_which_trainings_were_short_or_not_settled(
     found = replace(found, cells=cells)
     text = " ".join(footnotes(found))
     assert "Undertrained: 1 of 3 trainings: spsnet seed 0 (3 of 96 steps)." in text
+    assert "Losses that had no data: spsnet-gru seed 0 (mask)." in text
     assert "1 of 3 trainings; not converged: spsnet-gru seed 0 (-10.0 %)" in text
     assert "unknown: 1 (2 epochs: a fifth of them is less than one)" in text
     for path in save(found, tmp_path, FORMS):
