@@ -181,7 +181,7 @@ def make_posetrack(raw: Path) -> None:
         annotations = [
             {
                 "bbox_head": [10, 20, 30, 40.5], "track_id": person, "image_id": first + frame, "scores": [],
-                "keypoints": np.round(RNG.uniform(100, 700, (17, 3)), 2).ravel().tolist(),
+                "keypoints": [number for x, y in np.round(RNG.uniform(100, 700, (17, 2)), 2).tolist() for number in (x, y, 1)],
                 "bbox": np.round(RNG.uniform(100, 300, 4), 2).tolist(), "category_id": 1,
                 "id": (first + frame) * 100 + person,
             }

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MIB = 1 << 20
+_PART = 256 << 10
 MAX_BYTES = 2048 * MIB
 """Default limit on what one file may hold: the largest official body model has 0.3 GB."""
 
@@ -52,25 +53,36 @@ class Bounded:
         return line
 
     def readinto(self, buffer: memoryview) -> int:
-        """Fill `buffer` whole, in parts (compressed files refuse to be read in very large ones)."""
+        """Fill `buffer` whole, in parts that stay in the processor's cache on their way."""
         view = memoryview(buffer).cast("B")
         self._claim(len(view))
-        for start in range(0, len(view), 16 * MIB):
-            part = self._file.read(min(16 * MIB, len(view) - start))
-            self._check(len(part), min(16 * MIB, len(view) - start))
-            view[start : start + len(part)] = part
+        plain = self._is_plain()
+        step = len(view) if plain else _PART
+        for start in range(0, len(view), max(1, step)):
+            part = view[start : start + step]
+            if plain:
+                got = self._file.readinto(part)  # type: ignore[attr-defined]
+            else:
+                content = self._file.read(len(part))
+                got = len(content)
+                part[:got] = content
+            self._check(got, len(part))
         return len(view)
 
     def skip(self, count: int) -> None:
         """Go over `count` bytes without keeping them."""
         self._claim(count)
-        if isinstance(self._file, io.BufferedReader) and isinstance(self._file.raw, io.FileIO):
+        if self._is_plain():
             self._file.seek(count, io.SEEK_CUR)
             self._position += count
             return
         for start in range(0, count, MIB):
             wanted = min(MIB, count - start)
             self._check(len(self._file.read(wanted)), wanted)
+
+    def _is_plain(self) -> bool:
+        """Whether the bytes come from a file as they are, not unpacked."""
+        return isinstance(self._file, io.BufferedReader) and isinstance(self._file.raw, io.FileIO)
 
     def tell(self) -> int:
         """Bytes read so far."""

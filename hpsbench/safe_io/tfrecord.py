@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from hpsbench.errors import BrokenFile
 from hpsbench.safe_io.bounded import MIB, file_size
 
-Buffer: TypeAlias = bytes | memoryview
+Buffer: TypeAlias = bytes  # or a memoryview, which slices and compares as bytes do, without a copy
 Feature: TypeAlias = list[bytes] | NDArray[np.float32] | NDArray[np.int64]
 
+_NO_BYTES = np.empty(0, np.uint8)
 _HEAD, _TAIL = struct.Struct("<QI"), struct.Struct("<I")
 _MASK = 0xA282EAD8
 _LARGEST_RECORD = 1024 * MIB
@@ -103,14 +104,15 @@ def read_examples(path: Path) -> Iterator["Example"]:
         BrokenFile, MissingData: as for `read_records`; or a payload is no example.
     """
     for number, payload in enumerate(_mapped_records(path)):
-        yield Example(payload.data, where=f"{path}: record {number}")
+        yield Example(cast("Buffer", payload.data), where=f"{path}: record {number}")
 
 
 class Example(Mapping[str, Feature]):
     """A `tf.train.Example`: names and features, decoded each time they are asked for.
 
     A feature is a float32 or int64 array, a list of byte strings, or `[]` if it is empty. Arrays of floats are views of
-    the payload: read-only, and possibly not aligned. Features that nobody asks for cost next to nothing.
+    the payload: read-only, and possibly not aligned. Byte strings are views, too, where the payload is one (as those of
+    `read_examples` are). Features that nobody asks for cost next to nothing.
 
     Args:
         payload: the message.
@@ -176,7 +178,7 @@ def _feature(data: Buffer, begin: int, end: int) -> Feature:
 
 def _strings(data: Buffer, begin: int, end: int) -> list[bytes]:
     """The byte strings of a list; a loop of its own, since a record may hold thousands."""
-    strings = []
+    strings: list[bytes] = []
     place = begin
     while place < end and data[place] == (1 << 3 | _LENGTH):
         length = data[place + 1]
@@ -185,9 +187,11 @@ def _strings(data: Buffer, begin: int, end: int) -> list[bytes]:
             length, place = _varint(data, place - 1)
         if place + length > end:
             raise ValueError(f"a byte string at byte {place} reaches past the end of its list")
-        strings.append(bytes(data[place : place + length]))
+        strings.append(data[place : place + length])
         place += length
-    return strings + [bytes(data[a:b]) for _, a, b in _messages(data, place, end, 1)]
+    if place < end:
+        strings += [data[a:b] for _, a, b in _messages(data, place, end, 1)]
+    return strings
 
 
 def _values(data: Buffer, begin: int, end: int, wire: int) -> NDArray[np.uint8]:
@@ -197,7 +201,7 @@ def _values(data: Buffer, begin: int, end: int, wire: int) -> NDArray[np.uint8]:
     ]
     if len(places) == 1:
         (start, stop), *_ = places
-        return np.frombuffer(data, np.uint8)[start:stop]
+        return np.frombuffer(data, np.uint8, stop - start, start) if stop > start else _NO_BYTES
     return np.frombuffer(b"".join(data[a:b] for a, b in places), np.uint8)
 
 

@@ -77,14 +77,13 @@ def read_sequence(raw: RawSequence) -> Iterator[Track]:
 
 
 def _fields(arrays: Mapping[str, Array], layout: _Layout, rows: Array) -> dict[str, Array]:
-    poses = np.asarray(arrays["poses"], dtype=np.float64)[rows]
-    joints = poses.reshape(len(rows), -1, 3)
-    smpl = [*range(22), layout.left_hand, layout.right_hand]
+    poses = np.asarray(arrays["poses"][rows], dtype=np.float64)
+    hands = [poses[:, 3 * joint : 3 * joint + 3] for joint in (layout.left_hand, layout.right_hand)]
     fields = {
-        "full_pose": joints[:, smpl].reshape(len(rows), 72),
+        "full_pose": np.concatenate([poses[:, :66], *hands], axis=1),
         "hand_pose": poses[:, slice(*layout.hands)],
         "betas": np.tile(np.asarray(arrays["betas"], dtype=np.float64).ravel()[:10], (len(rows), 1)),
-        "transl": np.asarray(arrays["trans"], dtype=np.float64)[rows],
+        "transl": np.asarray(arrays["trans"][rows], dtype=np.float64),
         "has_smpl": np.ones(len(rows), dtype=bool),
     }
     if layout.face:

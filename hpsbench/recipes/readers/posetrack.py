@@ -4,6 +4,7 @@ Source of the layouts: the files themselves, the releases' documentation, and th
 """
 
 from collections.abc import Iterator, Mapping
+from itertools import chain, pairwise
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
@@ -109,25 +110,29 @@ def _tracks(document: Mapping[str, Any], video: _Video, raw: RawSequence) -> dic
     found: dict[int, dict[int, Mapping[str, Any]]] = {}
     for annotation in document["annotations"]:
         image = annotation["image_id"]
-        if image not in video.frames:
+        frame = video.frames.get(image)
+        if frame is None:
             raise BrokenFile(
                 f"{raw.path}: annotation {annotation.get('id')} belongs to image {image}, which the file does not list"
             )
-        person, frame = int(annotation["track_id"]), video.frames[image]
-        if frame in found.setdefault(person, {}):
+        person = int(annotation["track_id"])
+        own = found.setdefault(person, {})
+        if frame in own:
             raise BrokenFile(f"{raw.path}: person {person} is annotated twice in frame {frame}")
-        found[person][frame] = annotation
-    tracks = {}
-    for person, frames in sorted(found.items()):
-        order = sorted(frames)
-        annotations = [frames[frame] for frame in order]
-        tracks[person] = {
-            "frame_id": np.array(order),
-            "keypoints2d": _keypoints(annotations, joints, raw),
-            "bbox_xyxy": _boxes(annotations, raw),
-            "is_labeled": np.array([video.labelled[a["image_id"]] for a in annotations]),
-        }
-    return tracks
+        own[frame] = annotation
+    order = [(person, frame) for person, frames in sorted(found.items()) for frame in sorted(frames)]
+    annotations = [found[person][frame] for person, frame in order]
+    fields = {
+        "frame_id": np.array([frame for _, frame in order]),
+        "keypoints2d": _keypoints(annotations, joints, raw),
+        "bbox_xyxy": _boxes(annotations, raw),
+        "is_labeled": np.array([video.labelled[annotation["image_id"]] for annotation in annotations]),
+    }
+    ends = np.cumsum([0, *(len(frames) for _, frames in sorted(found.items()))]).tolist()
+    return {
+        person: {name: rows[begin:end] for name, rows in fields.items()}
+        for person, (begin, end) in zip(sorted(found), pairwise(ends), strict=True)
+    }
 
 
 def _joints(document: Mapping[str, Any], raw: RawSequence) -> list[int]:
@@ -173,9 +178,11 @@ def _table(
     values: list[Any], width: int, key: str, annotations: list[Mapping[str, Any]], raw: RawSequence
 ) -> FloatArray:
     """One row of numbers per annotation."""
-    for row, annotation in zip(values, annotations, strict=True):
-        if len(row) != width:
-            raise BrokenFile(
-                f"{raw.path}: annotation {annotation.get('id')} has {len(row)} numbers as {key}, expected {width}"
-            )
-    return np.array(values, dtype=np.float64)
+    if set(map(len, values)) != {width}:
+        row, annotation = next(
+            pair for pair in zip(values, annotations, strict=True) if len(pair[0]) != width
+        )
+        raise BrokenFile(
+            f"{raw.path}: annotation {annotation.get('id')} has {len(row)} numbers as {key}, expected {width}"
+        )
+    return np.fromiter(chain.from_iterable(values), np.float64, width * len(values)).reshape(-1, width)
