@@ -53,8 +53,25 @@ def train_command(
     json: AsJson = False,
 ) -> None:
     """Train the system of a RECIPE on prepared stores. Resumes its own unfinished run."""
-    special = {"encoder": _train_encoder, "flow-encoder": _train_flow_encoder}
+    special = {
+        "encoder": _train_encoder,
+        "flow-encoder": _train_flow_encoder,
+        "mean-pose": _train_mean_pose,
+        "pose-mixture": _train_pose_mixture,
+    }
     if recipe in special:
+        given = {
+            "--features": features,
+            "--seed": seed,
+            "--seeds": seeds - 1,
+            "--devices": devices - 1,
+            "--nodes": nodes - 1,
+            "--precision": precision != "fp32",
+            "--compile": compile,
+            "--only-prepared": only_prepared,
+            "--limit": limit,
+        }
+        _refuse(recipe, [name for name, value in given.items() if value])
         special[recipe](root, tuple(sets or ()), dry_run, json)
         return
     from hpsbench.training.kit import hardware_of
@@ -83,6 +100,17 @@ def train_command(
         _several(one, seed, seeds, str(plan["recipe"]["validation"]["metric"]), json)
         return
     _show(one(seed), json)
+
+
+def _refuse(recipe: str, given: list[str]) -> None:
+    """Options of the training loop mean nothing to a recipe that has no such loop."""
+    from hpsbench.errors import UsageError
+
+    if given:
+        raise UsageError(
+            f"training recipe {recipe!r} is no video system and has no {', '.join(given)}; what it has can be changed with "
+            f"--set, and 'hpsbench train {recipe} --dry-run' shows it"
+        )
 
 
 def _show(run: Any, json: bool) -> None:
@@ -133,8 +161,7 @@ def _show_plan(plan: dict[str, Any], json: bool) -> None:
         return
     recipe = plan.get("recipe")
     if not isinstance(recipe, dict):
-        for key, value in plan.items():
-            note(f"{key}: {value}")
+        _show_fit(plan)
         return
     note(f"{recipe['name']}: {recipe['title']}")
     note(f"source: {recipe['source']}")
@@ -151,6 +178,19 @@ def _show_plan(plan: dict[str, Any], json: bool) -> None:
     batch = ", ".join(f"{count} {group}" for group, count in plan["batch"].items())
     note(f"{plan['windows']:,} windows; {plan['steps']:,} steps of {batch}")
     note(f"folder: {plan['folder']}{' (resumes)' if plan['resumes'] else ''}")
+
+
+def _show_fit(plan: dict[str, Any]) -> None:
+    """The recipe of what is no video system: its tables as `table.key: value`, which is how --set names them."""
+    for key, value in plan.items():
+        if isinstance(value, dict):
+            for inner, content in value.items():
+                note(f"{key}.{inner}: {content}")
+        elif isinstance(value, (list, tuple)):
+            for line in value:
+                note(f"{key.removesuffix('s')}: {line}")
+        else:
+            note(f"{key}: {value}")
 
 
 def _train_encoder(root: Path, sets: tuple[str, ...], dry_run: bool, json: bool) -> None:
@@ -184,3 +224,42 @@ def _train_flow_encoder(root: Path, sets: tuple[str, ...], dry_run: bool, json: 
             f"held out: joint motion {card['held_out_px']:.2f} px wrong (of a 224 crop), {card['no_motion_px']:.2f} px if nothing moved"
         )
         note(f"weights and card: {card['checkpoint']}")
+
+
+def _train_mean_pose(root: Path, sets: tuple[str, ...], dry_run: bool, json: bool) -> None:
+    from hpsbench.training.constant import get_mean_pose_recipe, train_mean_pose
+
+    recipe = get_mean_pose_recipe(sets)
+    if dry_run:
+        _show_plan(recipe.model_dump(mode="json"), json)
+        return
+    made = train_mean_pose(recipe, root)
+    if json:
+        emit_json(made)
+        return
+    fitted, error = made["fitted_on"], made["fit"]["joint_error_mm"]
+    note(
+        f"mean pose of {fitted['frames']} frames of {fitted['dataset']} {fitted['split']}: their joints lie "
+        f"{error:.1f} mm from its own on average"
+    )
+    note(f"checkpoint: {made['checkpoint']} ('hpsbench evaluate --model mean-pose')")
+
+
+def _train_pose_mixture(root: Path, sets: tuple[str, ...], dry_run: bool, json: bool) -> None:
+    from hpsbench.training.pose_mixture import get_mixture_recipe, train_pose_mixture
+
+    recipe = get_mixture_recipe(sets)
+    if dry_run:
+        _show_plan(recipe.model_dump(mode="json"), json)
+        return
+    with progress("train pose-mixture", "steps") as bar:
+        made = train_pose_mixture(recipe, root, progress=bar)
+    if json:
+        emit_json(made)
+        return
+    fitted = made["fitted_on"]
+    note(
+        f"{recipe.mixture.components} Gaussians of {fitted['frames']} poses of {fitted['dataset']} {fitted['split']}: "
+        f"log-likelihood {made['log_likelihood']:.2f} nats a pose after {made['steps']} steps"
+    )
+    note(f"weights and card: {made['checkpoint']}; smplify:MODEL reads them on synthetic data")

@@ -12,6 +12,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpsbench.data_dir import data_dir
 from hpsbench.errors import BrokenFile, MissingCheckpoint, UnknownName, UnsafeFile, UsageError
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ _FOLDER = Path(__file__).resolve().parent
 _ENDINGS = (".safetensors", ".pt", ".pth", ".pth.tar")
 _PROGRAMS = (".pt2", ".onnx")
 _FILTERED = re.compile(r"median(\d*):(.+)")
+_FITTED = re.compile(r"smplify(\d*):(.+)")
+_RECIPES: Mapping[str, str] = {"spin": "spin-head", "mean_pose": "mean-pose", "lstm_kalman": "lstm-kalman"}
+"""System -> the training recipe that trains it, where that is not of its name."""
 
 
 # System -> the one that stands in for it on synthetic data where its checkpoint is absent.
@@ -113,7 +117,8 @@ def load_system(
             comes with the package, for synthetic data; a program, `.pt2` or `.onnx`, with a card; an installed system
             that needs no checkpoint; or `package.module:factory`, a function without arguments that makes a system
             (looked for in the working folder too). `median:` before any of these puts a median filter over 5 frames
-            behind it, `median9:` one over 9.
+            behind it, `median9:` one over 9; `smplify:` fits its bodies to the 2D keypoints by temporal SMPLify with one
+            step of the optimiser a stage, `smplify6:` with 6.
         device: where it computes.
         root: the data root; None: the environment's `HPSBENCH_ROOT`.
         trust_code: allow `package.module:factory` and `.pt2`, which run code.
@@ -135,6 +140,12 @@ def load_system(
         frames, model = filtered.groups()
         inner = load_system(model, device=device, root=root, trust_code=trust_code, options=options)
         return wrap(inner, int(frames or FRAMES))
+    if (fitted := _FITTED.fullmatch(text)) is not None:
+        from hpsbench.models._fitted import STEPS, fit_behind
+
+        steps, model = fitted.groups()
+        inner = load_system(model, device=device, root=root, trust_code=trust_code, options=options)
+        return fit_behind(inner, _root(root), int(steps or STEPS))
     path = find_checkpoint(text, root)
     if path is not None:
         return _from_file(path, device, trust_code, options)
@@ -184,10 +195,15 @@ def _places(text: str, root: Path | None) -> list[Path]:
         return places
     folder = root / "checkpoints"
     places.append(folder / text)
-    if text in list_systems():
-        places += [folder / name for name in _card_checkpoints(read_card(text))]
-        places += [folder / f"{text}{ending}" for ending in _ENDINGS]
-    return places
+    if (system := _system_of(text)) is not None:
+        places += [folder / name for name in _card_checkpoints(read_card(system))]
+        places += [folder / f"{system}{ending}" for ending in _ENDINGS]
+    return list(dict.fromkeys(places))
+
+
+def _system_of(text: str) -> str | None:
+    """The system that is meant, also where it is written as its training recipe is: `mean-pose`."""
+    return next((name for name in (text, text.replace("-", "_")) if name in list_systems()), None)
 
 
 def _card_checkpoints(card: Mapping[str, Any]) -> list[str]:
@@ -199,12 +215,23 @@ def _missing(text: str, root: Path | None) -> str:
     where = (
         "" if root is not None else " (no data root given: use --root or HPSBENCH_ROOT to look there as well)"
     )
-    if text not in list_systems():
+    system = _system_of(text)
+    if system is None:
         known = ", ".join(list_systems())
         return f"no checkpoint {text!r}; looked at {looked}{where}. It is no system's name either ({known})."
-    get = read_card(text).get("get")
-    how = f"Get {get}, and put it there." if get else "Train one: 'hpsbench train'."
-    return f"no checkpoint of system {text!r}; looked at {looked}{where}. {how}"
+    get, recipe = read_card(system).get("get"), _RECIPES.get(system, system)
+    train = f"'hpsbench train {recipe}{'' if root is None else f' --root {root}'}'"
+    how = f"Get {get}, and put it there." if get else f"Train one: {train}."
+    if get and data_dir("recipes").joinpath("training", f"{recipe}.toml").is_file():
+        how += f" Or train one: {train}."
+    trained = (
+        []
+        if root is None
+        else sorted(root.glob(f"runs/{recipe}-s*/best.safetensors"), key=lambda path: path.stat().st_mtime)
+    )
+    if trained:
+        how += f" Trained ones are named by their file: --model {trained[-1]}"
+    return f"no checkpoint of system {system!r}; looked at {looked}{where}. {how}"
 
 
 def _from_factory(text: str, trust_code: bool) -> "System":

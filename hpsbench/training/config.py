@@ -7,19 +7,25 @@ states only what differs: tables are merged key by key, lists replace, readings 
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hpsbench.data_dir import data_dir
 from hpsbench.errors import UnknownName, UsageError
 
+Fit = TypeVar("Fit", bound=BaseModel)
+FITS = ("encoder", "flow-encoder", "mean-pose", "pose-mixture")
+"""Recipes of what is no video system: their TOML has tables of its own, and `hpsbench train` gives each to its own function."""
 
-class _Table(BaseModel):
+
+class Table(BaseModel):
+    """A table of a recipe: no other keys, nothing changes."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Source(_Table):
+class Source(Table):
     """Which rows of which store make windows; what is None is taken from the recipe's `[data]`."""
 
     dataset: str
@@ -37,7 +43,7 @@ class Source(_Table):
     """Whether 3D joints that the store has are used."""
 
 
-class Data(_Table):
+class Data(Table):
     """What the sources share; alone, it is the one source."""
 
     dataset: str
@@ -57,7 +63,7 @@ class Data(_Table):
     """Group -> share of a batch; the last group gets what rounding down leaves."""
 
 
-class Windows(_Table):
+class Windows(Table):
     """How training windows are cut from a track."""
 
     length: int = Field(default=16, ge=1)
@@ -67,7 +73,7 @@ class Windows(_Table):
     match: int | None = None
 
 
-class Optimiser(_Table):
+class Optimiser(Table):
     """Adam, as every paper uses it."""
 
     lr: float = 5e-5
@@ -75,7 +81,7 @@ class Optimiser(_Table):
     clip_norm: float | None = None
 
 
-class Motions(_Table):
+class Motions(Table):
     """Where captured motions come from; windows of the recipe's length."""
 
     dataset: str = "amass"
@@ -85,7 +91,7 @@ class Motions(_Table):
     """None: the window's length."""
 
 
-class Adversary(_Table):
+class Adversary(Table):
     """A discriminator and its optimiser; its share in the generator's loss is the weight `adversarial`."""
 
     network: Literal["motion", "attentive", "pose"] = "motion"
@@ -99,7 +105,7 @@ class Adversary(_Table):
     motions: Motions = Motions()
 
 
-class Prior(_Table):
+class Prior(Table):
     """A network of motions, trained on captured ones before the run and then fixed."""
 
     options: dict[str, Any] = {}
@@ -109,7 +115,7 @@ class Prior(_Table):
     motions: Motions = Motions()
 
 
-class Schedule(_Table):
+class Schedule(Table):
     """How long to train and when the learning rate drops."""
 
     epochs: int = Field(default=30, ge=1)
@@ -123,7 +129,7 @@ class Schedule(_Table):
     plateau_on: Literal["validation", "training"] = "validation"
 
 
-class Validation(_Table):
+class Validation(Table):
     """The protocol that picks the best epoch, on a split of `data.dataset`."""
 
     protocol: str
@@ -133,7 +139,7 @@ class Validation(_Table):
     """Only the first so many tracks of the split; None: all."""
 
 
-class TrainingRecipe(_Table):
+class TrainingRecipe(Table):
     """One training run as a fact."""
 
     name: str
@@ -270,6 +276,25 @@ def apply_overrides(document: Mapping[str, Any], overrides: Mapping[str, Any], n
         raise UsageError(f"training recipe {name!r}: {lines}") from None
     _check(recipe)
     return recipe
+
+
+def read_fit_recipe(kind: type[Fit], name: str, sets: tuple[str, ...], extra: Path | None = None) -> Fit:
+    """The recipe of a fit (see `FITS`) with `table.key=value` texts as typed on the command line, checked.
+
+    Raises:
+        UsageError: a key that the recipe lacks, or a value of the wrong type.
+    """
+    document: dict[str, Any] = {**training_document(name, extra)}
+    for dotted, value in map(parse_set, sets):
+        table, _, key = dotted.partition(".")
+        if key and not isinstance(document.get(table, {}), Mapping):
+            raise UsageError(f"--set {dotted}: {table!r} of training recipe {name!r} is no table")
+        document[table] = {**document.get(table, {}), key: value} if key else value
+    try:
+        return kind.model_validate(document)
+    except ValidationError as problem:
+        lines = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in problem.errors())
+        raise UsageError(f"training recipe {name!r}: {lines}") from None
 
 
 def list_terms() -> list[str]:

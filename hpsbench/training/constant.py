@@ -1,18 +1,76 @@
 """Fit the mean pose on a store's training split: the floor that every system is compared with."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from pydantic import Field
 from torch import Tensor
 
 from hpsbench.bodies.joints import convert_indices, get_joint_set
 from hpsbench.bodies.smpl import load_bodies
 from hpsbench.errors import MissingData
-from hpsbench.models._checkpoints import save_checkpoint
+from hpsbench.models._checkpoints import read_checkpoint, save_checkpoint
 from hpsbench.models.mean_pose import MeanPose
-from hpsbench.store.reader import ClipStore
+from hpsbench.store.reader import ClipStore, open_store
+from hpsbench.training.config import Table, read_fit_recipe
 
+NAME = "mean-pose"
+PLACE = Path("checkpoints/mean_pose.safetensors")
 MOST_FRAMES = 2000
+
+
+class MeanPoseData(Table):
+    """Which frames."""
+
+    dataset: str
+    view: str
+    split: str
+
+
+class MeanPoseSchedule(Table):
+    """How long."""
+
+    steps: int = Field(ge=0)
+
+
+class MeanPoseRecipe(Table):
+    """`recipes/training/mean-pose.toml`, checked."""
+
+    name: str
+    title: str
+    source: str
+    system: str
+    readings: tuple[str, ...] = ()
+    data: MeanPoseData
+    schedule: MeanPoseSchedule
+
+
+def get_mean_pose_recipe(sets: tuple[str, ...] = (), extra: Path | None = None) -> MeanPoseRecipe:
+    """The recipe with `table.key=value` texts as typed on the command line.
+
+    Raises:
+        UsageError: a key that the recipe lacks, or a value of the wrong type.
+    """
+    return read_fit_recipe(MeanPoseRecipe, NAME, sets, extra)
+
+
+def train_mean_pose(recipe: MeanPoseRecipe, root: Path) -> dict[str, Any]:
+    """Fit the mean pose as the recipe says, to `R/checkpoints/mean_pose.safetensors`, where its name finds it.
+
+    Returns: what the checkpoint's card says of the fit, and its path under `checkpoint`.
+
+    Raises:
+        MissingStore: the store is not there.
+        MissingData, MissingBodyModel: as for `fit_mean_pose`.
+    """
+    data = recipe.data
+    store = open_store(root / "stores" / f"{data.dataset}.zarr")
+    path = fit_mean_pose(
+        store, root, view=data.view, split=data.split, steps=recipe.schedule.steps, out=root / PLACE
+    )
+    card = read_checkpoint(path).card or {}
+    return {**{key: card.get(key) for key in ("fitted_on", "fit", "synthetic")}, "checkpoint": path}
 
 
 def fit_mean_pose(
@@ -43,8 +101,11 @@ def fit_mean_pose(
         MissingBodyModel: no body model under the root.
     """
     keep = store.views[view].keep
-    rows = np.concatenate([track.rows[keep[track.rows]] for track in store.tracks(split)])
-    if "has_smpl" in store.frames:
+    found = [track.rows[keep[track.rows]] for track in store.tracks(split)]
+    rows = np.concatenate([np.empty(0, np.int64), *found])
+    if "full_pose" not in store.frames:
+        rows = rows[:0]
+    elif "has_smpl" in store.frames:
         rows = rows[store.frames["has_smpl"].take(rows).astype(bool)]
     if len(rows) == 0:
         raise MissingData(

@@ -1,10 +1,10 @@
 import pytest
 
 from hpsbench.errors import UnknownName, UsageError
-from hpsbench.training.config import get_training_recipe, list_training_recipes, parse_set
+from hpsbench.training.config import FITS, get_training_recipe, list_training_recipes, parse_set
 
 
-@pytest.mark.parametrize("name", [n for n in list_training_recipes() if n not in ("encoder", "flow-encoder")])
+@pytest.mark.parametrize("name", [n for n in list_training_recipes() if n not in FITS])
 def test_every_recipe_follows_the_schema_with_its_own_overrides(name: str) -> None:
     recipe = get_training_recipe(name)
     assert recipe.name == name
