@@ -225,3 +225,34 @@ def test_every_table_runs_from_end_to_end(table_id: str, whole_world: Path) -> N
     assert judged <= ({"undecided"} if found.trainings() else {"undecided", "holds", "fails"})
     for render in FORMS.values():
         assert table.title in render(found) or table_id in render(found)
+
+
+def test_the_json_of_all_tables_holds_every_printed_number_with_a_value_or_a_reason(tmp_path: Path) -> None:
+    """With nothing prepared, so nothing is run; the keys are those that are promised."""
+    wanted = (
+        "row",
+        "method",
+        "dataset",
+        "metric",
+        "condition",
+        "paper",
+        "measured",
+        "unit",
+        "n",
+        "interval",
+        "why_not",
+    )
+    count = 0
+    for entry in list_tables():
+        document = json.loads(json.dumps(reproduce(entry["id"], tmp_path).to_json(), allow_nan=False))
+        assert list(document)[:4] == ["table", "synthetic", "cells", "claims"]
+        assert document["table"] == entry["id"]
+        for cell in document["cells"]:
+            assert tuple(cell)[: len(wanted)] == wanted
+            assert isinstance(cell["paper"], float)
+            assert (cell["measured"] is None) == (cell["why_not"] is not None)
+            assert (cell["measured"] is None) == (cell["n"] is None)
+        assert {verdict["here"] for verdict in document["claims"]} <= {"holds", "fails", "undecided"}
+        count += len(document["cells"])
+    assert count == 784
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
