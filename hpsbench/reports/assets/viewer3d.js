@@ -117,11 +117,12 @@ class Viewer3D {
     if (this.canvas.width !== width || this.canvas.height !== height) { this.canvas.width = width; this.canvas.height = height; }
     const wanted = this.points.map((p, i) => (p && this.shown[i].checked ? i : -1)).filter((i) => i >= 0);
     const beside = this.mode.value === "beside", slots = beside ? Math.max(wanted.length, 1) : 1;
-    const unit = Math.min(width / slots / this.reach.side, height / this.reach.up) * 0.48 * this.zoom;
+    const apart = 0.9; /* metres between the middles of two bodies: arms may reach past each other, but not out of the picture */
+    const unit = Math.min(width / ((slots - 1) * apart + 2 * this.reach.side), height / (2 * this.reach.up)) * 0.96 * this.zoom;
     const layer = this.faces ? { pixels: this.context.createImageData(width, height), depth: new Float32Array(width * height).fill(Infinity) } : null;
     if (!layer) this.context.clearRect(0, 0, width, height);
     wanted.forEach((i, place) => {
-      const centre = [(width * (beside ? place + 0.5 : 0.5)) / slots, height / 2];
+      const centre = [width / 2 + (beside ? (place - (slots - 1) / 2) * apart * unit : 0), height / 2];
       const seen = this.project(i, unit, centre);
       if (layer) this.mesh(seen, BODY_COLOURS[i % 4], layer, width, height);
       else this.lines(seen, this.entry.bodies[i].bones, BODY_COLOURS[i % 4], ratio);
