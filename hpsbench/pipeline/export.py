@@ -210,7 +210,7 @@ class _Job:
             found, lacking = add()
             arrays |= found
             if lacking:
-                notes.append(f"no {key}: {lacking}")
+                notes.append(lacking if found else f"no {key}: {lacking}")
         boxes = self.store.views[self.view].bbox_cxcywh
         if np.isfinite(boxes[self.rows]).any():
             arrays["bbox"] = self._rows(np.dtype(np.float32), (4,), lambda rows: boxes[rows])
@@ -262,19 +262,22 @@ class _Job:
     def _keypoints(self) -> tuple[dict[str, Rows], str]:
         if not self.facts.keypoints:
             return {}, ""
-        return self._in_joint_set("joints2D", "keypoints2d", self.facts.keypoints, needs_all=False)
+        return self._in_joint_set("joints2D", "keypoints2d", self.facts.keypoints)
 
     def _joints(self) -> tuple[dict[str, Rows], str]:
         if self.split not in self.facts.joints:
             return {}, ""
         name = self.facts.joints_field.get(self.split, "joints3d")
         allowed = [self.facts.joints[self.split], *self.facts.joints.values()]
-        return self._in_joint_set("joints3D", name, allowed, needs_all=self.facts.smpl != "none")
+        return self._in_joint_set("joints3D", name, allowed, root=self.facts.root)
 
     def _in_joint_set(
-        self, key: str, name: str, allowed: Sequence[str], *, needs_all: bool
+        self, key: str, name: str, allowed: Sequence[str], root: str | None = None
     ) -> tuple[dict[str, Rows], str]:
-        """A field in its own joint set where the layout has it, else in the layout's first."""
+        """A field in its own joint set where the layout has it, else in the layout's first, about a root.
+
+        Joints that the dataset lacks are zeros before the root is subtracted from all, as in the files of VIBE and TCMR.
+        """
         if name not in self.store.frames:
             return {}, f"the store has no {name}"
         native = self.store.frames[name].attrs.get("joint_set")
@@ -283,12 +286,15 @@ class _Job:
         if native in allowed:
             return {key: self._field(name, np.dtype(np.float32), np.nan_to_num)}, ""
         indices = np.array(convert_indices(native, allowed[0]))
-        if needs_all and (indices < 0).any():
+        if key == "joints3D" and root is None and self.facts.smpl != "none" and (indices < 0).any():
             return self._regressed(key, allowed[0])
+        origin = None if root is None else get_joint_set(allowed[0]).index(root)
 
         def convert(values: Array) -> Array:
             taken: Array = np.nan_to_num(np.take(values, np.maximum(indices, 0), axis=1))
             taken[:, indices < 0] = 0
+            if origin is not None:
+                taken -= taken[:, origin, None].copy()
             return taken
 
         array = self.store.frames[name]
@@ -306,7 +312,16 @@ class _Job:
         if self.facts.smpl == "none":
             return {}, ""
         if not {"full_pose", "betas"} <= set(self.store.frames):
-            return {}, "the store has no SMPL parameters"
+            if self.facts.smpl == "theta":
+                return {}, "the store has no SMPL parameters"
+            zeros = {
+                key: self._rows(np.dtype(np.float32), (width,), _zeros(width))
+                for key, width in (("pose", 72), ("shape", 10))
+            }
+            return zeros, (
+                "pose and shape are zeros, as in the files called nosmpl: the store has no SMPL parameters, so train without "
+                "their losses"
+            )
         if self.facts.smpl == "theta":
             pose, betas = self.store.frames["full_pose"], self.store.frames["betas"]
             return {
@@ -320,6 +335,10 @@ class _Job:
             "pose": self._field("full_pose", np.dtype(np.float32), np.nan_to_num),
             "shape": self._field("betas", np.dtype(np.float32), np.nan_to_num),
         }, ""
+
+
+def _zeros(width: int) -> Callable[[IntArray], Array]:
+    return lambda rows: np.zeros((len(rows), width), np.float32)
 
 
 def _image(clip: Mapping[str, Any], frame: int) -> str:

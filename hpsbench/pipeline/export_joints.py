@@ -46,7 +46,7 @@ def regressed_joints(
         absent = get_joint_set(joint_set).names[order.index(-1)]
         return None, f"the regressor of Human3.6M gives no {absent} ({joint_set})"
     via = _WHOLE if whole else _REGRESSOR
-    transl = store.frames.get("transl", None)
+    moved = "transl" in store.frames
 
     def make(rows: IntArray) -> FloatArray:
         import torch
@@ -55,7 +55,7 @@ def regressed_joints(
             joints = bodies.neutral.joints(
                 store.frames["full_pose"][rows],
                 store.frames["betas"][rows],
-                None if transl is None else np.nan_to_num(transl[rows]),
+                np.nan_to_num(store.frames["transl"][rows]) if moved else None,
                 via=via,
             )
         found = np.asarray(joints.cpu().numpy(), dtype=np.float32)

@@ -85,6 +85,47 @@ def test_the_file_has_the_keys_and_values_of_the_layout(store: Path) -> None:
     assert held["valid"].dtype == bool
 
 
+def test_joints_of_the_dataset_itself_are_written_about_the_root(tmp_path: Path) -> None:
+    """Human3.6M in TCMR's way: 17 of 49 joints by name, the pelvis taken from all, also from those that are not there."""
+    rng = np.random.default_rng(5)
+    joints = rng.normal(size=(24, 17, 3))
+    fields = {
+        "keypoints2d": rng.uniform(1, 900, (24, 17, 3)),
+        "joints3d": joints,
+        "has_image": np.ones(24, bool),
+    }
+    track = Track(
+        sequence="S9_Directions.60457274", person=0, split="test", frame_id=np.arange(1, 25), fps=50.0,
+        image_source="images/x/x_{frame_id:06d}.jpg", fields=fields,
+    )  # fmt: skip
+    view = ViewRows(keep=np.arange(24) % 2 == 0, bbox_cxcywh=np.full((24, 4), 99.0))
+    path = tmp_path / "stores" / "h36m.zarr"
+    named = {"joint_set": "h36m17_official", "joint_names": list(get_joint_set("h36m17_official").names)}
+    nodes = {f"frames/{name}": named for name in ("keypoints2d", "joints3d")}
+    write_store(
+        path, [MemoryTrack.of(track, {"tcmr": view})], nodes=nodes,
+        attributes={"dataset": "h36m", "synthetic": True, "default_view": "tcmr"},
+    )  # fmt: skip
+    summary = export_store(path)
+    held = load_joblib(Path(summary.file))
+    assert held["frame_id"][:3].tolist() == [0, 2, 4]
+    relative = (joints - joints[:, :1])[::2]
+    spin49 = get_joint_set("spin49")
+    np.testing.assert_allclose(held["joints3D"][:, spin49.index("rankle")], relative[:, 3], atol=1e-5)
+    np.testing.assert_array_equal(held["joints3D"][:, spin49.index("hip")], 0)
+    np.testing.assert_allclose(
+        held["joints3D"][:, 0], -joints[::2, 0], atol=1e-5
+    )  # a joint that Human3.6M lacks
+    assert not held["pose"].any()
+    assert (held["pose"].shape, held["shape"].shape) == ((12, 72), (12, 10))
+    assert any("pose and shape are zeros" in note for note in summary.notes)
+    back = open_store(import_file(summary.file, "h36m", tmp_path).store)
+    found = np.asarray(back.frames["joints3d"][:])
+    kept = np.isfinite(found).all(axis=(0, 2))
+    assert kept.sum() == 17
+    assert kept[spin49.index("hip")]
+
+
 def test_an_export_says_that_it_is_synthetic_and_its_import_knows(store: Path, tmp_path: Path) -> None:
     file = Path(export_store(store).file)
     assert json.loads(file.with_name(f"{file.name}.origin.json").read_text())["synthetic"] is True

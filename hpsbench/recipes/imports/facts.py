@@ -41,6 +41,7 @@ class ProcessedFacts(BaseModel):
     joints: dict[str, JointSetId] = {}
     joints_field: dict[str, str] = {}
     joints_note: str = ""
+    root: str | None = None
     smpl: Literal["separate", "theta", "none"] = "none"
     valid: str | None = None
     fps: float | None = None

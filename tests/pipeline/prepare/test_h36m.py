@@ -97,8 +97,9 @@ def test_another_calibration_is_another_dataset(tmp_path: Path, raw_files: dict[
     prepare("h36m", tmp_path)
     text = (raw / "metadata.xml").read_text()
     (raw / "metadata.xml").write_text(text.replace("1145.0 1143.0", "1245.0 1143.0"))
-    (origin,) = verify("h36m", tmp_path).problems
+    origin, missing = sorted(verify("h36m", tmp_path).problems, key=lambda problem: problem.severity)
     assert (origin.kind, "raw files" in origin.text) == ("origin", True)
+    assert missing.text.startswith("2 videos are missing, the first is S1/Videos/")
     with pytest.raises(ResumeMismatch, match="raw files"):
         prepare("h36m", tmp_path)
 
@@ -134,4 +135,5 @@ def test_protocols_score_the_rows_rate_and_joints_that_they_name(
         joints, root = Targets(store, rule, chosen, None).joints(mine)
         truth = RAW["to_camera"](RAW["world"](9, 2, 2, 24), 9, 3)[frames - 1] / 1000
         np.testing.assert_allclose(joints, truth[:, limbs], atol=1e-5)
+        assert root is not None
         np.testing.assert_allclose(root, truth[:, roots].mean(axis=1), atol=1e-5)
