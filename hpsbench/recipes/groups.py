@@ -8,7 +8,10 @@ import numpy as np
 
 from hpsbench.types import Array, IntArray, Track
 
-ROWS_AT_ONCE = 4096  # rows of a group, unless its one track has more
+ROWS_AT_ONCE = 4096  # rows of a group
+LONG = (
+    512  # rows from which a track stays alone: there is nothing to gain from copying it together with others
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +60,13 @@ def groups_of(tracks: Iterable[Track]) -> Iterator[TrackGroup]:
     rows = 0
     for track in tracks:
         own = _kind(track)
-        if held and (own != kind or rows + len(track) > ROWS_AT_ONCE):
+        alone = len(track) >= LONG
+        if held and (alone or own != kind or rows + len(track) > ROWS_AT_ONCE):
             yield TrackGroup.of(held)
             held, rows = [], 0
         held.append(track)
         kind, rows = own, rows + len(track)
-        if rows >= ROWS_AT_ONCE:
+        if alone:
             yield TrackGroup.of(held)
             held, rows = [], 0
     if held:

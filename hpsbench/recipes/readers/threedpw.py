@@ -130,16 +130,18 @@ def _check_values(document: Mapping[str, Any], person: int, raw: RawSequence) ->
         for name in ("poses", "trans", "poses2d", "jointPositions")
     }
     for name, given in {**checked, "cam_poses": document["cam_poses"]}.items():
-        values = np.array(given, dtype=np.float64)
-        values[~valid] = 0
+        values = np.asarray(given, dtype=np.float64)
+        if not valid.all():
+            values = np.where(valid.reshape(-1, *[1] * (values.ndim - 1)), values, 0.0)
         check_finite(values, name, raw)
     check_finite(
         np.asarray(document["betas"][person], dtype=np.float64).reshape(1, -1), f"betas[{person}]", raw
     )
     if valid.any():
-        joints = np.asarray(document["jointPositions"][person], dtype=np.float64)[valid].reshape(-1, 24, 3)
+        rows = slice(None) if valid.all() else valid
+        joints = np.asarray(document["jointPositions"][person], dtype=np.float64)[rows].reshape(-1, 24, 3)
         check_metres(joints, f"jointPositions[{person}]", "metres", raw)
-        check_radians(np.asarray(document["poses"][person], dtype=np.float64)[valid], f"poses[{person}]", raw)
+        check_radians(np.asarray(document["poses"][person], dtype=np.float64)[rows], f"poses[{person}]", raw)
 
 
 def _entry(content: Mapping[str, Any], names: tuple[str, ...], raw: RawSequence) -> Any:
