@@ -1,5 +1,7 @@
 """`hpsbench prepare`: raw dataset to clip store, then features for the recipe's default view."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -50,7 +52,7 @@ def prepare_command(
 
     done = []
     for key in prepared_here(root, recipes) if dataset == "all" else [dataset]:
-        with progress(f"prepare {key}", "sequences") as bar:
+        with _telling_what_helps(skip_bad), progress(f"prepare {key}", "sequences") as bar:
             summary = prepare(
                 key,
                 root,
@@ -70,6 +72,21 @@ def prepare_command(
         done.append(summary)
     if json:
         emit_json({"dry_run": dry_run, "datasets": done})
+
+
+@contextmanager
+def _telling_what_helps(skip_bad: bool) -> Iterator[None]:
+    """After a damaged sequence, what becomes of the others."""
+    from hpsbench.errors import BrokenFile, UnitError
+
+    try:
+        yield
+    except (BrokenFile, UnitError):
+        if not skip_bad:
+            note(
+                "what was read before is kept. Mend the file and run again, or add --skip-bad to leave it out"
+            )
+        raise
 
 
 def _features(

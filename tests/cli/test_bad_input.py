@@ -42,6 +42,20 @@ def test_missing_root_is_named(run_cli: Run, tmp_path: Path) -> None:
     assert "nowhere" in done.err
 
 
+def test_a_damaged_sequence_is_told_with_what_helps(run_cli: Run, tmp_path: Path) -> None:
+    raw = tmp_path / "raw" / "3dpw"
+    (raw / "sequenceFiles" / "test").mkdir(parents=True)
+    (raw / "imageFiles").mkdir()
+    (raw / "sequenceFiles" / "test" / "a_00.pkl").write_bytes(b"no pickle")
+    mark = {"format": "hpsbench-synthetic", "version": 1, "dataset": "3dpw", "size": "tiny", "seed": 0}
+    (raw / "hpsbench-synthetic.json").write_text(json.dumps(mark))
+    done = run_cli("prepare", "3dpw", "--root", tmp_path)
+    assert done.code == 5
+    told = " ".join(done.err.split())
+    assert "a_00.pkl: not a readable pickle" in told
+    assert "add --skip-bad to leave it out" in told
+
+
 def test_unknown_mode_and_impossible_ratio(run_cli: Run, world: Path) -> None:
     assert (
         "Did you mean 'center'"
