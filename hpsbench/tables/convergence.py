@@ -48,11 +48,14 @@ def convergence(curve: Sequence[float]) -> Convergence:
     >>> convergence([90, 80, 70, 65, 60, 55, 50, 45, 40, 35]).converged
     False
     >>> convergence([90, 80]).why_unknown
-    '2 epochs: a fifth of them is less than one'
+    '2 epochs: a fifth is less than one'
     """
     epochs = len(curve)
     if epochs * LAST < 1:
-        return Convergence(converged=None, why_unknown=f"{epochs} epochs: a fifth of them is less than one")
+        return Convergence(
+            converged=None,
+            why_unknown=f"{epochs} epoch{'' if epochs == 1 else 's'}: a fifth is less than one",
+        )
     before = min(curve[: epochs - int(epochs * LAST)])
     change = 100 * (min(before, *curve) - before) / before
     return Convergence(converged=abs(change) < ENOUGH, change=change)

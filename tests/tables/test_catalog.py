@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 
+import hpsbench as hb
 from hpsbench.data_dir import data_dir
 from hpsbench.errors import BrokenFile, UnknownName, UsageError
 from hpsbench.tables.catalog import get_table, list_tables
 from hpsbench.tables.cells import fill_of, select, table_cells
+from hpsbench.tables.run import reproduce
 from hpsbench.tables.schema import parse_table
 
 PAPERS = data_dir("leaderboards") / "papers"
@@ -104,3 +106,8 @@ def test_a_fill_with_two_sources_is_refused_with_the_place() -> None:
     table = parse_table(document, {}, "here.toml")
     with pytest.raises(UsageError, match="nothing says what fills 'DM - concat'"):
         fill_of(table, table_cells(table)[0])
+
+
+def test_listing_and_reproducing_are_public() -> None:
+    assert hb.list_tables() == list_tables()
+    assert hb.reproduce is reproduce

@@ -33,7 +33,7 @@ def test_a_curve_has_settled_if_its_best_value_hardly_moves_in_the_last_fifth(
 
 def test_a_curve_of_fewer_than_five_epochs_tells_nothing() -> None:
     assert convergence([50.0] * 4).converged is None
-    assert convergence([]).why_unknown == "0 epochs: a fifth of them is less than one"
+    assert convergence([]).why_unknown == "0 epochs: a fifth is less than one"
     assert convergence([50.0] * 5).converged is True
 
 
@@ -93,7 +93,7 @@ def test_a_table_says_below_it_which_trainings_were_short_or_not_settled(
     assert "Undertrained: 1 of 3 trainings: spsnet seed 0 (3 of 96 steps)." in text
     assert "Losses that had no data: spsnet-gru seed 0 (mask)." in text
     assert "1 of 3 trainings; not converged: spsnet-gru seed 0 (-10.0 %)" in text
-    assert "unknown: 1 (2 epochs: a fifth of them is less than one)" in text
+    assert "unknown: 1 (2 epochs: a fifth is less than one)" in text
     for path in save(found, tmp_path, FORMS):
         if path.suffix not in (".csv", ".json"):
             assert "not converged" in path.read_text(encoding="utf-8"), path.suffix
