@@ -1,4 +1,4 @@
-"""From part files to the clip store of a dataset: what it is made from, and what its attributes say."""
+"""From parts to the clip store of a dataset: what it is made from, and what its attributes say."""
 
 import hashlib
 import shlex
@@ -49,7 +49,7 @@ class PrepareJob:
 
 
 def identity(job: PrepareJob, manifest: Manifest) -> dict[str, Any]:
-    """What part files are made from; a change of any of it makes them useless. The keys are for people."""
+    """What parts are made from; a change of any of it makes them useless. The keys are for people."""
     return {
         "recipe": job.recipe.sha256,
         "raw manifest": manifest.sha256,

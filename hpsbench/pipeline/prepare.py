@@ -1,6 +1,6 @@
 """`prepare`: a raw dataset becomes a clip store; annotations only. Resumable sequence by sequence.
 
-Each raw sequence is one work item: it is read, every view is applied, and the result is kept in a part file. When all
+Each raw sequence is one work item: it is read, every view is applied, and the result, a part, is kept in a journal. When all
 are there, the parts are streamed into the store in the recipe's order and the store is marked complete. Neither the
 order in which items finished, nor the number of workers, nor an interruption shows in the bytes.
 """

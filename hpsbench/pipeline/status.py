@@ -10,7 +10,7 @@ from typing import Any
 from hpsbench.bodies.files import find_body_files
 from hpsbench.errors import HpsbenchError, MissingData, MissingRawFiles
 from hpsbench.pipeline.assemble import store_path
-from hpsbench.pipeline.work import WORK
+from hpsbench.pipeline.work import WORK, find_entries
 from hpsbench.recipes.access import find_raw, licence_accepted
 from hpsbench.recipes.catalog import get_recipe, list_recipes
 from hpsbench.recipes.sequences import find_sequences
@@ -146,7 +146,6 @@ def _raw(root: Path, recipes: Path | None) -> tuple[list[RawStatus], list[str]]:
             problems.append(str(error))
             continue
         counts = Counter(sequence.split for sequence in find_sequences(recipe, raw.path))
-        parts = root / WORK / f"prepare-{key}" / "parts"
         found.append(
             RawStatus(
                 dataset=key,
@@ -155,7 +154,7 @@ def _raw(root: Path, recipes: Path | None) -> tuple[list[RawStatus], list[str]]:
                 licence=None if raw.is_synthetic else licence_accepted(recipe, root),
                 sequences={split: counts[split] for split in recipe.splits},
                 expected={split: facts.sequences for split, facts in recipe.splits.items()},
-                read=sum(1 for _ in parts.glob("*.part")),
+                read=len(find_entries(root / WORK / f"prepare-{key}")),
             )
         )
     return found, problems

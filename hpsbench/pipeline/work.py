@@ -157,9 +157,10 @@ def open_work(root: Path, name: str, identity: Mapping[str, Any]) -> Iterator[Wo
             _check_identity(record, identity)
         else:
             shutil.rmtree(path, ignore_errors=True)
-            (path / _JOURNALS).mkdir(parents=True)
+            path.mkdir(parents=True)
             with whole_file(record) as file:
                 file.write(wanted.encode())
+        (path / _JOURNALS).mkdir(exist_ok=True)
         for leftover in path.glob("*.partial"):
             leftover.unlink(missing_ok=True)
         work = WorkFolder(path, find_entries(path))
