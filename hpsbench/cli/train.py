@@ -175,6 +175,10 @@ def _show_plan(plan: dict[str, Any], json: bool) -> None:
         note(f"not prepared, left out: {', '.join(plan['left_out'])}")
     losses = ", ".join(f"{name} {weight:g}" for name, weight in recipe["losses"].items() if weight)
     note(f"losses: {losses}")
+    if plan["without_data"]:
+        note(
+            f"no data for: {', '.join(plan['without_data'])} (docs/training.md says which command makes them)"
+        )
     batch = ", ".join(f"{count} {group}" for group, count in plan["batch"].items())
     note(f"{plan['windows']:,} windows; {plan['steps']:,} steps of {batch}")
     note(f"folder: {plan['folder']}{' (resumes)' if plan['resumes'] else ''}")

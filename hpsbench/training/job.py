@@ -336,6 +336,17 @@ def first_stage(job: Job) -> Request | None:
     return replace(request, name=name)
 
 
+def without_data(job: Job) -> list[str]:
+    """Terms of the recipe that no source has targets for: masks, flow fields, features of hidden joints."""
+    there = {"mask": False, "flow": False, "occlusion_": False}
+    for further in (source.further for source in job.sources):
+        for term, kind in (("mask", "masks"), ("flow", "flow")):
+            there[term] |= further.folder is not None and (further.folder / f"{kind}.npy").is_file()
+        there["occlusion_"] |= bool(further.occluded)
+    lacking = [term for term, found in there.items() if not found]
+    return [name for name in job.recipe.weights() if name.startswith(tuple(lacking))]
+
+
 def run_id(job: Job) -> str:
     """Name of a run: the recipe's name, the seed, and a hash of everything that decides its outcome."""
     content = [

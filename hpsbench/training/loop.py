@@ -27,7 +27,7 @@ from hpsbench.training.adversary import Opponent
 from hpsbench.training.batches import Batch
 from hpsbench.training.card import training_card
 from hpsbench.training.checkpoints import STATE_FILE, TrainingState, load_state, save_state
-from hpsbench.training.job import Job, Request, first_stage, make_job
+from hpsbench.training.job import Job, Request, first_stage, make_job, without_data
 from hpsbench.training.kit import (
     Hardware,
     check_batch,
@@ -180,6 +180,7 @@ def plan_training(
     return {
         **job.describe(),
         "windows": len(mixture),
+        "without_data": without_data(job),
         "batch": mixture.counts(schedule.batch),
         "steps": steps_of(job),
         "folder": str(job.folder),

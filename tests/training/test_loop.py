@@ -127,6 +127,7 @@ def test_a_plan_touches_nothing_and_counts_steps(world: Path) -> None:
     plan = plan_training("vibe-generator", world, tiny=True)
     assert plan["steps"] == 3
     assert plan["windows"] > 0
+    assert plan["without_data"] == []
     assert not (world / "runs").exists()
 
 

@@ -75,40 +75,94 @@ def test_parts_of_a_step_give_the_whole_step_where_all_windows_are_alike(
     close(parts.folder / "last.safetensors", whole.folder / "last.safetensors", 1e-5)
 
 
-def _forever(root: Path, marker: Path) -> None:
-    """A run that saves at every step, and says when it has done two."""
+# A recipe, how its run is changed, its steps in all, and at which of them (of both stages, where there are two) it is killed:
+# always within an epoch.
+KILLED: dict[str, tuple[tuple[str, ...], int, int]] = {
+    "vibe": (("schedule.epochs=2", "schedule.iterations_per_epoch=3", "schedule.plateau_patience=0"), 6, 5),
+    "dtsvibe": (
+        (
+            *(text for text in MIXED if not text.startswith("adversary")),
+            "schedule.epochs=2",
+            "schedule.iterations_per_epoch=3",
+            "schedule.plateau_patience=0",
+        ),
+        6,
+        11,
+    ),
+}
+
+
+def _one(root: Path, name: str, progress: Any = None) -> Any:
+    sets = KILLED[name][0]
+    if name == "vibe":
+        return run(root, device="cpu", sets=sets, progress=progress)
+    return train(
+        name, root, features="narrow-tcmr", tiny=True, limit=2, sets=sets, device="cpu", progress=progress
+    )
+
+
+def _forever(root: Path, marker: Path, name: str) -> None:
+    """A run that saves at every step, and waits in the middle of one to be killed."""
     loop.SAVE_EVERY = -1.0
+    calls = 0
 
     def progress(done: int, total: int, note: str = "") -> None:
-        if done == 3:
+        nonlocal calls
+        calls += 1
+        if calls == KILLED[name][2]:
             marker.write_text("now", encoding="utf-8")
-            time.sleep(60)
+            time.sleep(600)
 
-    run(root, device="cpu", progress=progress)
+    _one(root, name, progress)
 
 
+@pytest.mark.parametrize("name", KILLED)
 def test_a_run_that_is_killed_in_an_epoch_ends_with_the_same_weights(
-    wide_world: Path, tmp_path: Path, fresh_root: Any
+    name: str, wide_world: Path, tmp_path: Path, fresh_root: Any
 ) -> None:
-    whole = run(fresh_root(wide_world, tmp_path / "whole"), device="cpu")
+    """A mixture, a discriminator, a plateau; and a refinement after its first stage. Everything that is saved is the same."""
+    whole = _one(fresh_root(wide_world, tmp_path / "whole"), name)
     root, marker = fresh_root(wide_world, tmp_path / "killed"), tmp_path / "marker"
-    process = multiprocessing.get_context("spawn").Process(target=_forever, args=(root, marker))
+    process = multiprocessing.get_context("spawn").Process(target=_forever, args=(root, marker, name))
     process.start()
-    for _ in range(600):
-        if marker.is_file() or not process.is_alive():
-            break
+    while process.is_alive() and not marker.is_file():
         time.sleep(0.1)
     assert marker.is_file()
     assert process.pid is not None
     os.kill(process.pid, signal.SIGKILL)
     process.join()
-    state = next((root / "runs").glob("vibe-*/state.pt"))
+    state = root / "runs" / whole.folder.name / "state.pt"
     saved = torch.load(state, weights_only=True)["state"]
-    assert (saved["epoch"], saved["within"]) == (0, 2), "the state is of the middle of an epoch"
-    again = run(root, device="cpu")
-    assert again.steps == 4
-    assert again.history[-1]["loss"] == whole.history[-1]["loss"], "to the bit"
+    assert (saved["epoch"], saved["within"]) == (1, 1), "the state is of the middle of an epoch"
+    again = _one(root, name)
+    assert again.steps == KILLED[name][1]
+    for one, other in zip(again.history, whole.history, strict=True):
+        assert (one["loss"], one["validation_mm"], one["lr"]) == (
+            other["loss"],
+            other["validation_mm"],
+            other["lr"],
+        )
     close(again.folder / "last.safetensors", whole.folder / "last.safetensors", 0)
+    ends = [torch.load(folder / "state.pt", weights_only=True) for folder in (again.folder, whole.folder)]
+    for part in (
+        "parts",
+        "random",
+    ):  # weights of both sides, their optimisers, plateaus, and what is drawn next
+        same(ends[0][part], ends[1][part])
+
+
+def same(one: Any, other: Any) -> None:
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, other)
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for key in one:
+            same(one[key], other[key])
+    elif isinstance(one, (list, tuple)):
+        for a, b in zip(one, other, strict=True):
+            same(a, b)
+    else:
+        assert one == other
 
 
 def test_hardware_is_checked_and_a_batch_must_be_shared() -> None:

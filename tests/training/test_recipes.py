@@ -65,6 +65,13 @@ def test_every_recipe_trains_three_steps(
     card = load_system(run.checkpoint).card  # type: ignore[attr-defined]
     assert card["training_recipe"]["name"] == name
     assert card["terms_without_data"] == []
+    named = {
+        "spsnet": {"masks", "hidden_joints", "silhouette"},
+        "dtsvibe": {"flow"},
+        "vibe-mposer": {"MPoser"},
+        "meva": {"MEVA's motion decoder"},
+    }
+    assert set(card["stand_ins"]) == named.get(name, set(card["stand_ins"]))
     json.dumps(dict(card), default=str)
 
 
