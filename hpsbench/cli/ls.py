@@ -245,12 +245,19 @@ def _training(_: Any, recipes: Any) -> list[dict[str, Any]]:
     return [
         {
             "recipe": name,
-            "system": d.get("system", ""),
+            "system": _inherited(d, "system", recipes),
             "title": d.get("title", ""),
-            "source": d.get("source", ""),
+            "source": _inherited(d, "source", recipes),
         }
         for name, d in documents.items()
     ]
+
+
+def _inherited(document: dict[str, Any], key: str, recipes: Any) -> str:
+    """A key of a training recipe, or of the one that it extends."""
+    while key not in document and "extends" in document:
+        document = _toml("training", f"{document['extends']}.toml", extra=recipes)
+    return str(document.get(key, ""))
 
 
 def _tables(_: Any, recipes: Any) -> list[dict[str, Any]]:

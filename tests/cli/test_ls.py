@@ -64,3 +64,10 @@ def test_a_package_without_a_readable_card_does_not_hide_the_others(monkeypatch:
     told = {row["system"]: row["title"] for row in rows}
     assert "not installed" in told["gone"]
     assert told["vibe"] == "VIBE"
+
+
+def test_derived_training_recipes_name_the_system_that_they_train() -> None:
+    rows = json.loads(CliRunner().invoke(app, ["ls", "training", "--json"]).stdout)["training"]
+    systems = {row["recipe"]: row["system"] for row in rows}
+    assert systems["catfa-past-3"] == "catfa"
+    assert systems["dtsvibe-length-8"] == "dtsvibe"
