@@ -8,7 +8,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -132,6 +132,7 @@ def entry_of(
     h36m_smpl: Literal["none", "mosh", "fitted"] | None = None,
     predictions: Mapping[str, str] | None = None,
     paper: Mapping[str, Any] | None = None,
+    command: str | None = None,
 ) -> Entry:
     """An entry of a result.
 
@@ -142,6 +143,7 @@ def entry_of(
         h36m_smpl: which SMPL parameters of Human3.6M were trained on; None: not known.
         predictions: `url` and `sha256` of the predictions.
         paper: citation, and the numbers that the paper reports for the same thing.
+        command: that made it; None: the one of the result. Paths of a machine are taken out of it.
 
     Raises:
         UsageError: a partial result, or one that does not say whether its data are synthetic.
@@ -178,9 +180,28 @@ def entry_of(
         "store": dict(made.get("store") or {}),
         "paper": None if paper is None else dict(paper),
     }
-    keys = ("checkpoint_sha256", "view", "features", "extractor_sha256", "body_sha256", "regressor_sha256", "hpsbench", "command")  # fmt: skip
+    keys = ("checkpoint_sha256", "view", "features", "extractor_sha256", "body_sha256", "regressor_sha256", "hpsbench")  # fmt: skip
     document |= {key: made.get(key) for key in keys}
+    document["command"] = without_paths(command or made.get("command"))
     return _validated(document, "this result", BadData)
+
+
+def without_paths(command: str | None) -> str | None:
+    """A command as it may be shown to others: the data root is `R`, and of any other absolute path the name is left.
+
+    >>> without_paths("hpsbench evaluate --root /home/me/data --model /home/me/ckpt.pt --protocol tcmr")
+    'hpsbench evaluate --root R --model ckpt.pt --protocol tcmr'
+    """
+    if command is None:
+        return None
+    words: list[str] = []
+    for word in command.split(" "):
+        option, equals, value = word.rpartition("=")
+        if PurePath(value).is_absolute():
+            root = "--root" in (option, *words[-1:])
+            value = "R" if root else PurePath(value).name
+        words.append(f"{option}{equals}{value}")
+    return " ".join(words)
 
 
 def read_entry(path: Path) -> Entry:

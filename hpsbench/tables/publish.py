@@ -1,9 +1,10 @@
 """Put a reproduced table, and the results behind it, among the leaderboards."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from hpsbench.leaderboards.entry import entry_of
+from hpsbench.leaderboards.entry import entry_of, without_paths
 from hpsbench.results.result import Result
 from hpsbench.tables.run import Reproduced, save
 
@@ -15,10 +16,13 @@ def publish(found: Reproduced, folder: Path, forms: Mapping[str, Callable[[Repro
 
     Returns: the files.
     """
+    found = replace(found, command=without_paths(found.command) or "")
     kind = folder / "synthetic" if found.synthetic else folder
     paths = list(save(found, kind / "tables" / found.table.id.replace(":", "_"), forms))
     for result, name in _results(found):
-        entry = entry_of(result, name=name, trained_with_3dpw=_trained_with_3dpw(result))
+        entry = entry_of(
+            result, name=name, trained_with_3dpw=_trained_with_3dpw(result), command=found.command or None
+        )
         path = folder / entry.board / entry.file_name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(entry.text(), encoding="utf-8")

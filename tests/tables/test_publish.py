@@ -20,11 +20,16 @@ def test_a_table_and_its_results_go_to_the_boards_once(
         results = (replace(filled.results[0], system="spsnet", windowing="system", provenance=made),)
         return replace(filled, results=results, undertrained=number[id(filled)] >= 3)
 
-    found = replace(found, cells=tuple(map(settled, found.cells)))
+    command = "hpsbench reproduce spsnet:table4 --root /home/me/data --boards leaderboards"
+    found = replace(found, cells=tuple(map(settled, found.cells)), command=command)
     paths = publish(found, tmp_path, FORMS)
     assert tmp_path / "synthetic" / "tables" / "spsnet_table4" / "table.html" in paths
     assert list_boards(tmp_path) == ["synthetic/3dpw/vibe@1"]
     entries = read_board(tmp_path, "synthetic/3dpw/vibe@1").entries
     assert len(entries) == 1  # three cells of one result; the other three are undertrained
     assert entries[0][1].name == "spsnet"
+    assert entries[0][1].command == "hpsbench reproduce spsnet:table4 --root R --boards leaderboards"
+    page = (tmp_path / "synthetic" / "tables" / "spsnet_table4" / "table.md").read_text(encoding="utf-8")
+    assert "--root R" in page
+    assert "/home/me" not in page
     assert entries[0][1].trained_with_3dpw is False
