@@ -189,7 +189,7 @@ def entry_of(
 def without_paths(command: str | None) -> str | None:
     """A command as it may be shown to others: the data root is `R`, and of any other absolute path the name is left.
 
-    >>> without_paths("hpsbench evaluate --root /home/me/data --model /home/me/ckpt.pt --protocol tcmr")
+    >>> without_paths("hpsbench evaluate --root /data/mine --model /data/ckpt.pt --protocol tcmr")
     'hpsbench evaluate --root R --model ckpt.pt --protocol tcmr'
     """
     if command is None:

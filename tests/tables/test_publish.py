@@ -20,7 +20,7 @@ def test_a_table_and_its_results_go_to_the_boards_once(
         results = (replace(filled.results[0], system="spsnet", windowing="system", provenance=made),)
         return replace(filled, results=results, undertrained=number[id(filled)] >= 3)
 
-    command = "hpsbench reproduce spsnet:table4 --root /home/me/data --boards leaderboards"
+    command = "hpsbench reproduce spsnet:table4 --root /data/mine --boards leaderboards"
     found = replace(found, cells=tuple(map(settled, found.cells)), command=command)
     paths = publish(found, tmp_path, FORMS)
     assert tmp_path / "synthetic" / "tables" / "spsnet_table4" / "table.html" in paths
@@ -31,5 +31,5 @@ def test_a_table_and_its_results_go_to_the_boards_once(
     assert entries[0][1].command == "hpsbench reproduce spsnet:table4 --root R --boards leaderboards"
     page = (tmp_path / "synthetic" / "tables" / "spsnet_table4" / "table.md").read_text(encoding="utf-8")
     assert "--root R" in page
-    assert "/home/me" not in page
+    assert "/data/mine" not in page
     assert entries[0][1].trained_with_3dpw is False
