@@ -256,8 +256,7 @@ def _train_pose_mixture(root: Path, sets: tuple[str, ...], dry_run: bool, json: 
     if dry_run:
         _show_plan(recipe.model_dump(mode="json"), json)
         return
-    with progress("train pose-mixture", "steps") as bar:
-        made = train_pose_mixture(recipe, root, progress=bar)
+    made = train_pose_mixture(recipe, root)
     if json:
         emit_json(made)
         return

@@ -4,6 +4,7 @@ Expectation maximisation of a Gaussian mixture with full covariances. Source: Bo
 """
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,8 +12,6 @@ import numpy as np
 import torch
 from pydantic import Field
 from safetensors.torch import save_file
-from scipy.linalg import cholesky, solve_triangular
-from scipy.special import logsumexp
 
 from hpsbench import __version__
 from hpsbench.errors import MissingData, UsageError
@@ -63,7 +62,7 @@ class Mixture(NamedTuple):
         means: (M, D).
         covariances: (M, D, D).
         weights: (M,), sum 1.
-        curve: mean log-likelihood of a pose before each step of the fit, nats.
+        curve: mean log-likelihood of a pose after each step of the fit, nats.
     """
 
     means: FloatArray
@@ -81,13 +80,12 @@ def get_mixture_recipe(sets: tuple[str, ...] = (), extra: Path | None = None) ->
     return read_fit_recipe(MixtureRecipe, NAME, sets, extra)
 
 
-def train_pose_mixture(recipe: MixtureRecipe, root: Path, *, progress: Any = None) -> dict[str, Any]:
+def train_pose_mixture(recipe: MixtureRecipe, root: Path) -> dict[str, Any]:
     """Fit the mixture to a prepared store and write it, all or nothing.
 
     Args:
         recipe: what is fitted to what.
         root: data root.
-        progress: called as (steps done, most steps, note).
 
     Returns: the card of the file, and its path under `checkpoint`.
 
@@ -102,7 +100,7 @@ def train_pose_mixture(recipe: MixtureRecipe, root: Path, *, progress: Any = Non
         raise MissingData(
             f"{store.location}: {len(poses)} poses of split {data.split!r} are too few for {rule.components} components"
         )
-    found = fit_mixture(poses, rule, progress)
+    found = fit_mixture(poses, rule)
     card = {
         "recipe": recipe.model_dump(mode="json"),
         "fitted_on": {"dataset": store.dataset, "split": data.split, "view": data.view, "frames": len(poses)},
@@ -139,65 +137,33 @@ def body_poses(store: ClipStore, data: MixtureData) -> FloatArray:
     return np.asarray(store.frames["full_pose"][chosen], np.float64)[:, 3:]
 
 
-def fit_mixture(values: FloatArray, rule: MixtureRule, progress: Any = None) -> Mixture:
-    """Expectation maximisation from centres that lie far apart (k-means++).
+def fit_mixture(values: FloatArray, rule: MixtureRule) -> Mixture:
+    """Expectation maximisation by scikit-learn, from centres that k-means finds.
 
     Args:
         values: (N, D), N at least the number of components.
         rule: components, regulariser, iterations, seed.
-        progress: called as (steps done, most steps, note).
 
     Raises:
         UsageError: fewer values than components.
     """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture
+
     if len(values) < rule.components:
         raise UsageError(f"a mixture of {rule.components} components needs as many values, got {len(values)}")
-    share = _first_shares(values, rule)
-    curve: list[float] = []
-    for number in range(rule.iterations):
-        weights, means, covariances = _mixture_of(values, share, rule.regulariser)
-        joint = np.log(weights) + np.stack(
-            [_log_density(values, m, c) for m, c in zip(means, covariances, strict=True)], axis=1
-        )
-        each = logsumexp(joint, axis=1)
-        share = np.exp(joint - each[:, None])
-        curve.append(float(each.mean()))
-        if progress is not None:
-            progress(number + 1, rule.iterations, f"log-likelihood {curve[-1]:.3f}")
-        if number and curve[-1] - curve[-2] < ENOUGH:
-            break
-    return Mixture(means, covariances, weights, tuple(curve))
-
-
-def _first_shares(values: FloatArray, rule: MixtureRule) -> FloatArray:
-    """(N, M) 0 or 1: each value belongs to the nearest of centres drawn far from each other."""
-    rng = np.random.default_rng(rule.seed)
-    centres = [values[rng.integers(len(values))]]
-    away = ((values - centres[0]) ** 2).sum(axis=1)
-    while len(centres) < rule.components:
-        total = away.sum()
-        chosen = rng.choice(len(values), p=away / total) if total > 0 else rng.integers(len(values))
-        centres.append(values[chosen])
-        away = np.minimum(away, ((values - centres[-1]) ** 2).sum(axis=1))
-    distances = np.stack([((values - centre) ** 2).sum(axis=1) for centre in centres], axis=1)
-    return np.asarray(np.eye(rule.components)[distances.argmin(axis=1)])
-
-
-def _mixture_of(
-    values: FloatArray, share: FloatArray, regulariser: float
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Weights, means and covariances that fit best when each value belongs to components by these shares."""
-    counts = share.sum(axis=0) + 1e-10
-    means = share.T @ values / counts[:, None]
-    covariances = []
-    for part, mean, count in zip(share.T, means, counts, strict=True):
-        away = values - mean
-        covariances.append((part[:, None] * away).T @ away / count + regulariser * np.eye(values.shape[1]))
-    return counts / counts.sum(), means, np.stack(covariances)
-
-
-def _log_density(values: FloatArray, mean: FloatArray, covariance: FloatArray) -> FloatArray:
-    lower = cholesky(covariance, lower=True)
-    white = solve_triangular(lower, (values - mean).T, lower=True)
-    constant = values.shape[1] * np.log(2 * np.pi) + 2 * np.log(np.diag(lower)).sum()
-    return np.asarray(-0.5 * ((white**2).sum(axis=0) + constant))
+    fit = GaussianMixture(
+        rule.components,
+        tol=ENOUGH,
+        reg_covar=rule.regulariser,
+        max_iter=rule.iterations,
+        random_state=rule.seed,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", ConvergenceWarning
+        )  # the card says how many steps were made, and the curve
+        fit.fit(values)
+    # A lower bound is that of the mixture before its step.
+    curve = (*(float(bound) for bound in fit.lower_bounds_[1:]), float(fit.score(values)))
+    return Mixture(fit.means_, fit.covariances_, fit.weights_, curve)
