@@ -1,6 +1,6 @@
 """Resumable work: items that are recorded one by one, done by one process or many.
 
-A job keeps a folder `<root>/.hpsbench/work/<name>/` with what it was begun for (`identity.json`) and journals, to which
+A job keeps a folder under the data root's `.hpsbench` with what it was begun for (`identity.json`) and journals, to which
 each process appends the items that it has finished. An entry counts if the file reaches to its end, so it is there whole
 or not at all; after a kill at any moment the same job goes on, in new journals, with the items that have none. Another
 job (other recipe, code or raw data) in the same folder is refused. When the job is complete the folder goes.
