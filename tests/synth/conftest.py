@@ -1,11 +1,15 @@
-"""Small scenes for the tests of the renderer and the visibility rules."""
+"""Small scenes for the tests of the renderer and the visibility rules; a tiny dataset for those of its writer."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from hpsbench.pipeline.prepare import prepare
+from hpsbench.store.reader import ClipStore, open_store
 from hpsbench.synth.scene import Scene, make_scene
+from hpsbench.synth.world import synthesize_raw
 
 MakeScene = Callable[..., Scene]
 
@@ -34,3 +38,18 @@ def make_small_scene() -> MakeScene:
         )
 
     return make
+
+
+@pytest.fixture(scope="module")
+def root(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data root with the dataset that the test module names as `KEY`: raw files and store."""
+    folder = tmp_path_factory.mktemp("root")
+    synthesize_raw(request.module.KEY, folder)
+    prepare(request.module.KEY, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def store(request: pytest.FixtureRequest, root: Path) -> ClipStore:
+    """The store of that dataset."""
+    return open_store(root / "stores" / f"{request.module.KEY}.zarr")

@@ -9,7 +9,7 @@ import pytest
 from hpsbench.features.frames import Frames
 from hpsbench.pipeline.prepare import prepare
 from hpsbench.pipeline.verify import verify
-from hpsbench.store.reader import ClipStore, open_store
+from hpsbench.store.reader import ClipStore
 from hpsbench.synth import h36m
 from hpsbench.synth.h36m import LAYOUTS, TrackTruth, track_truth, trial_plans
 from hpsbench.synth.h36m_content import make_trial, picture
@@ -31,11 +31,6 @@ def root(layout: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     synthesize_raw(KEY, folder, layout=layout)
     prepare(KEY, folder)
     return folder
-
-
-@pytest.fixture(scope="module")
-def store(root: Path) -> ClipStore:
-    return open_store(root / "stores" / f"{KEY}.zarr")
 
 
 @pytest.fixture(scope="module")

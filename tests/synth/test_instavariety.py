@@ -21,19 +21,6 @@ KEY = "instavariety"
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("root")
-    synthesize_raw(KEY, folder)
-    prepare(KEY, folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def store(root: Path) -> ClipStore:
-    return open_store(root / "stores" / f"{KEY}.zarr")
-
-
-@pytest.fixture(scope="module")
 def truth() -> dict[str, TrackTruth]:
     return {track.key: track for track in track_truth("tiny")}
 

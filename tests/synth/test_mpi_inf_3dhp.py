@@ -16,22 +16,9 @@ from hpsbench.store.reader import ClipStore, open_store
 from hpsbench.synth import mpi_inf_3dhp
 from hpsbench.synth.mpi_inf_3dhp import sequence_plans, write_sequence
 from hpsbench.synth.mpi_inf_3dhp_content import POINTS, TEST_ROWS, TrackTruth, make_sequence, track_truth
-from hpsbench.synth.world import mark, synthesize_raw
+from hpsbench.synth.world import mark
 
 KEY = "mpi-inf-3dhp"
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("root")
-    synthesize_raw(KEY, folder)
-    prepare(KEY, folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def store(root: Path) -> ClipStore:
-    return open_store(root / "stores" / f"{KEY}.zarr")
 
 
 @pytest.fixture(scope="module")

@@ -7,27 +7,12 @@ import pytest
 import scipy.io
 import simplejpeg
 
-from hpsbench.pipeline.prepare import prepare
 from hpsbench.pipeline.verify import verify
-from hpsbench.store.reader import ClipStore, open_store
+from hpsbench.store.reader import ClipStore
 from hpsbench.synth import pennaction
 from hpsbench.synth.pennaction import POINTS, ClipTruth, clip_plans, clip_truth, write_clip
-from hpsbench.synth.world import synthesize_raw
 
 KEY = "pennaction"
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("root")
-    synthesize_raw(KEY, folder)
-    prepare(KEY, folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def store(root: Path) -> ClipStore:
-    return open_store(root / "stores" / f"{KEY}.zarr")
 
 
 @pytest.fixture(scope="module")

@@ -12,22 +12,9 @@ from hpsbench.pipeline.verify import verify
 from hpsbench.store.reader import ClipStore, open_store
 from hpsbench.synth import posetrack
 from hpsbench.synth.posetrack import JOINTS, TrackTruth, track_truth, video_plans, write_video
-from hpsbench.synth.world import mark, synthesize_raw
+from hpsbench.synth.world import mark
 
 KEY = "posetrack"
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("root")
-    synthesize_raw(KEY, folder)
-    prepare(KEY, folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def store(root: Path) -> ClipStore:
-    return open_store(root / "stores" / f"{KEY}.zarr")
 
 
 @pytest.fixture(scope="module")
