@@ -6,6 +6,7 @@ Source of the smoothed boxes: `smooth_bbox.py`, the same in VIBE, TCMR and human
 mended: it puts zero rows in front of a track that begins without a detection, which shifts all its later boxes.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +24,10 @@ class Extents(NamedTuple):
     center: FloatArray
     size: FloatArray
     found: BoolArray
+
+    def of(self, rows: BoolArray | slice) -> "Extents":
+        """Those of some frames."""
+        return Extents(self.center[rows], self.size[rows], self.found[rows])
 
 
 class TrackBoxes(NamedTuple):
@@ -50,30 +55,63 @@ def seen_keypoints(keypoints2d: FloatArray, seen: Seen, threshold: float = 0.0) 
         (T, K).
     """
     if seen == "confidence":
-        above: BoolArray = np.asarray(keypoints2d[..., 2]) > threshold
+        above: BoolArray = np.asarray(keypoints2d[..., 2]) > np.float64(threshold)
         return above
     placed = np.asarray(keypoints2d[..., :2]) != 0
     found: BoolArray = placed.any(axis=-1) if seen == "x-or-y" else placed.all(axis=-1)
     return found
 
 
-def keypoint_extents(keypoints2d: FloatArray, threshold: float, seen: Seen = "confidence") -> Extents:
+class Spans(NamedTuple):
+    """Smallest and largest x and y of keypoints, frame by frame: (2, T) each, in the type of the keypoints."""
+
+    low: FloatArray
+    high: FloatArray
+
+
+def keypoint_spans(keypoints2d: FloatArray) -> Spans:
+    """Of all keypoints, whether they count or not; fastest where a frame's neighbour in memory is the next frame.
+
+    Args:
+        keypoints2d: (T, K, 2 or more) x, y in pixels.
+    """
+    dtype = np.result_type(keypoints2d.dtype, np.float32)
+    low, high = (np.empty((2, len(keypoints2d)), dtype=dtype) for _ in range(2))
+    for axis in range(2):  # keypoint by keypoint: several times faster than over a short last axis
+        along = np.ascontiguousarray(keypoints2d[..., axis].T, dtype=dtype)
+        np.min(along, axis=0, initial=np.inf, out=low[axis])
+        np.max(along, axis=0, initial=-np.inf, out=high[axis])
+    return Spans(low, high)
+
+
+def keypoint_extents(
+    keypoints2d: FloatArray,
+    threshold: float,
+    seen: Seen = "confidence",
+    spans: Callable[[], Spans] | None = None,
+) -> Extents:
     """Smallest boxes about the keypoints that count.
 
     Args:
         keypoints2d: (T, K, 3) x, y in pixels and confidence.
         threshold: of the confidence, strict.
         seen: which keypoints count (`seen_keypoints`).
+        spans: gives those of these keypoints, where they are shared; asked for if every keypoint counts.
     """
-    counts = np.ascontiguousarray(seen_keypoints(keypoints2d, seen, threshold).T)
-    low, high = (np.empty((len(keypoints2d), 2)) for _ in range(2))
-    for axis in range(2):  # keypoint by keypoint: several times faster than over a short last axis
-        along = np.ascontiguousarray(keypoints2d[..., axis].T, dtype=np.float64)
-        low[:, axis] = np.where(counts, along, np.inf).min(axis=0, initial=np.inf)
-        high[:, axis] = np.where(counts, along, -np.inf).max(axis=0, initial=-np.inf)
-    found: BoolArray = np.any(counts, axis=0)
+    counts = seen_keypoints(keypoints2d, seen, threshold)
+    if counts.all():
+        low, high = spans() if spans is not None else keypoint_spans(keypoints2d)
+    else:
+        counted = np.ascontiguousarray(counts.T)
+        along = [np.ascontiguousarray(keypoints2d[..., axis].T) for axis in range(2)]
+        low, high = (
+            np.stack([choose(np.where(counted, line, beyond), axis=0, initial=beyond) for line in along])
+            for choose, beyond in ((np.min, np.inf), (np.max, -np.inf))
+        )
+    found: BoolArray = np.any(counts, axis=1)
+    first, last = (np.asarray(corner, dtype=np.float64).T for corner in (low, high))
     with np.errstate(invalid="ignore"):
-        return Extents((low + high) / 2, high - low, found)
+        return Extents((first + last) / 2, last - first, found)
 
 
 def tight_boxes(
@@ -90,10 +128,14 @@ def tight_boxes(
     Returns:
         (T, 4); NaN where no two keypoints lie apart.
     """
-    center, size, found = keypoint_extents(keypoints2d, threshold, seen)
-    side = size.max(axis=1) * factor
-    boxes = np.column_stack([center, side, side])
-    boxes[~(found & (side > 0))] = np.nan
+    return square_boxes(keypoint_extents(keypoints2d, threshold, seen), factor)
+
+
+def square_boxes(extents: Extents, factor: float) -> FloatArray:
+    """`tight_boxes` of keypoints whose extents are known."""
+    side = extents.size.max(axis=1) * factor
+    boxes = np.column_stack([extents.center, side, side])
+    boxes[~(extents.found & (side > 0))] = np.nan
     return boxes
 
 
@@ -135,14 +177,44 @@ def smoothed_boxes(
     Returns:
         Boxes from the first to the last frame that has keypoints, NaN outside.
     """
+    return smooth(keypoint_extents(keypoints2d, threshold), median, sigma).boxes(factor)
+
+
+class Smoothed(NamedTuple):
+    """Smoothed centres and scales of a track, from which boxes of any factor are made.
+
+    Attributes:
+        length: frames of the track.
+        start, stop: as in `TrackBoxes`.
+        series: (3, stop - start) centre x, centre y, scale.
+    """
+
+    length: int
+    start: int
+    stop: int
+    series: FloatArray
+
+    def boxes(self, factor: float) -> TrackBoxes:
+        """Squares; side = factor x the smoothed diagonal."""
+        boxes = np.full((self.length, 4), np.nan)
+        if self.stop:
+            with np.errstate(divide="ignore"):
+                side = REFERENCE_HEIGHT / self.series[2] * factor
+            inner = boxes[self.start : self.stop]
+            inner[:, 0], inner[:, 1], inner[:, 2], inner[:, 3] = *self.series[:2], side, side
+            inner[~(self.series[2] > 0)] = np.nan
+        return TrackBoxes(boxes, self.start, self.stop)
+
+
+def smooth(extents: Extents, median: int, sigma: float) -> Smoothed:
+    """The part of `smoothed_boxes` that does not depend on the factor, for one track."""
     from scipy.ndimage import gaussian_filter1d, median_filter
 
-    center, size, found = keypoint_extents(keypoints2d, threshold)
+    center, size, found = extents
     diagonal = np.hypot(size[:, 0], size[:, 1])
     rows = np.flatnonzero(found & (diagonal >= SMALLEST))
-    boxes = np.full((len(keypoints2d), 4), np.nan)
     if len(rows) == 0:
-        return TrackBoxes(boxes, 0, 0)
+        return Smoothed(len(found), 0, 0, np.empty((3, 0)))
     start, stop = int(rows[0]), int(rows[-1]) + 1
     # One filter goes over the three series, one after another, with the zeros beyond their ends between them.
     series = np.zeros((3, stop - start + median // 2))
@@ -151,12 +223,7 @@ def smoothed_boxes(
             known if len(rows) == stop - start else np.interp(np.arange(start, stop), rows, known)
         )
     series = median_filter(series.ravel(), size=median, mode="constant", cval=0.0).reshape(series.shape)
-    smooth = gaussian_filter1d(series[:, : stop - start], sigma)
-    with np.errstate(divide="ignore"):
-        side = REFERENCE_HEIGHT / smooth[2] * factor
-    boxes[start:stop] = np.stack([*smooth[:2], side, side], axis=1)
-    boxes[start:stop][~(smooth[2] > 0)] = np.nan
-    return TrackBoxes(boxes, start, stop)
+    return Smoothed(len(found), start, stop, gaussian_filter1d(series[:, : stop - start], sigma))
 
 
 def held(boxes: TrackBoxes) -> FloatArray:

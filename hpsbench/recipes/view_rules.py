@@ -99,8 +99,8 @@ class SmoothBox(_Strict):
 
     @cached_property
     def smoothing(self) -> str:
-        """What decides about the smoothed boxes between the ends, as text."""
-        return self.model_dump_json(exclude={"ends"})
+        """What decides about the smoothed centres and scales, as text: not the factor, and not the ends."""
+        return self.model_dump_json(exclude={"ends", "factor"})
 
 
 class Visible(_Strict):

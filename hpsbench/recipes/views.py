@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -9,7 +10,17 @@ import numpy as np
 
 from hpsbench.bodies.joints import convert_indices, get_joint_set
 from hpsbench.errors import BadData
-from hpsbench.recipes.boxes import TrackBoxes, given_boxes, held, seen_keypoints, smoothed_boxes, tight_boxes
+from hpsbench.recipes.boxes import (
+    Spans,
+    TrackBoxes,
+    given_boxes,
+    held,
+    keypoint_extents,
+    keypoint_spans,
+    seen_keypoints,
+    smooth,
+    square_boxes,
+)
 from hpsbench.recipes.groups import TrackGroup
 from hpsbench.recipes.schema import Recipe
 from hpsbench.recipes.view_rules import (
@@ -167,12 +178,12 @@ def _view(group: TrackGroup, rule: ViewRule, recipe: Recipe, memo: dict[str, Any
     if rule.inside is not None:
         key = rule.inside_selection
         if key not in memo:
-            memo[key] = ~_inside_image(group, rule.inside, recipe)
+            memo[key] = ~_inside_image(group, rule.inside, recipe, memo)
         kept.drop(memo[key], OUTSIDE_IMAGE)
     if rule.visible is not None:
         key = f"visible {rule.visible}"
         if key not in memo:
-            memo[key] = _few_visible(group, rule.visible, recipe)
+            memo[key] = _few_visible(group, rule.visible, recipe, memo)
         kept.drop(memo[key], TOO_FEW_VISIBLE)
     if thin is not None and thin.counted == "kept":
         kept.drop(_ordinal(kept.keep, group) % thin.every != 0, THINNED)
@@ -197,8 +208,9 @@ def _ordinal(keep: BoolArray, group: TrackGroup) -> IntArray:
     return ordinal
 
 
-def _few_visible(group: TrackGroup, rule: Visible, recipe: Recipe) -> BoolArray:
-    seen = seen_keypoints(_keypoints(group, rule.joints, recipe), rule.seen, rule.threshold)
+def _few_visible(group: TrackGroup, rule: Visible, recipe: Recipe, memo: dict[str, Any]) -> BoolArray:
+    points = _keypoints(group, rule.joints, None, recipe, memo)
+    seen = seen_keypoints(points, rule.seen, rule.threshold)
     few: BoolArray = np.count_nonzero(seen, axis=1) <= rule.more_than
     return few
 
@@ -244,60 +256,63 @@ def _boxes(
     elif isinstance(box, FixedBox):
         boxes = np.tile(np.asarray(box.cxcywh), (len(group), 1))
     elif isinstance(box, GivenBox):
-        boxes = _given(group, box, recipe)
+        boxes = _given(group, box, recipe, memo)
     else:
-        boxes = _tight(group, box, recipe)
+        boxes = _tight(group, box, recipe, memo)
     boxless: BoolArray = np.any(np.isnan(boxes), axis=1)
     return _Boxes(boxes, inside, boxless)
 
 
-def _tight(group: TrackGroup, box: TightBox, recipe: Recipe) -> FloatArray:
-    points = _keypoints(group, box.joints, recipe, box.joint_set)
-    return tight_boxes(points, seen=box.seen, threshold=box.threshold, factor=box.factor)
+def _tight(group: TrackGroup, box: TightBox, recipe: Recipe, memo: dict[str, Any]) -> FloatArray:
+    key = f"extents {box.joints} {box.joint_set} {box.seen} {box.threshold}"
+    if key not in memo:
+        points = _keypoints(group, box.joints, box.joint_set, recipe, memo)
+        memo[key] = keypoint_extents(
+            points, box.threshold, box.seen, lambda: _spans(group, box.joints, box.joint_set, recipe, memo)
+        )
+    return square_boxes(memo[key], box.factor)
 
 
-def _given(group: TrackGroup, box: GivenBox, recipe: Recipe) -> FloatArray:
+def _given(group: TrackGroup, box: GivenBox, recipe: Recipe, memo: dict[str, Any]) -> FloatArray:
     """The dataset's boxes, or for tracks without a single one those of the other rule."""
     if box.otherwise is None:
         return given_boxes(_field(group, "bbox_xyxy", recipe), factor=box.factor)
     if "bbox_xyxy" not in group.fields:
-        return _tight(group, box.otherwise, recipe)
+        return _tight(group, box.otherwise, recipe, memo)
     given = group.fields["bbox_xyxy"]
     unknown = np.logical_and.reduceat(np.isnan(given).all(axis=1), group.starts[:-1])
     boxes = given_boxes(given, factor=box.factor)
     if unknown.any():
         rows = _rows_of(unknown, group)
-        boxes[rows] = _tight(group, box.otherwise, recipe)[rows]
+        boxes[rows] = _tight(group, box.otherwise, recipe, memo)[rows]
     return boxes
 
 
 def _smoothed(
     group: TrackGroup, rule: ViewRule, recipe: Recipe, off_rate: BoolArray, memo: dict[str, Any]
 ) -> tuple[FloatArray, BoolArray]:
-    """Track by track. Rules that differ in what they do at the ends alone share their smoothing."""
+    """Track by track. Rules that differ in their factor, or in what they do at the ends, share their smoothing."""
     box = rule.box
     assert isinstance(box, SmoothBox)
     used = ~off_rate if box.over == "thinned" else np.ones(len(group), dtype=bool)
     key = f"{box.smoothing} {None if used.all() else rule.thin}"
     if key not in memo:
-        points = _keypoints(group, [], recipe, box.joint_set)
-        points = points if used.all() else points[used]
+        points = _keypoints(group, [], box.joint_set, recipe, memo)
+        extents = keypoint_extents(
+            points, box.threshold, spans=lambda: _spans(group, [], box.joint_set, recipe, memo)
+        )
+        extents = extents if used.all() else extents.of(used)
         ends = np.concatenate([[0], np.cumsum(used)])[group.starts]
         memo[key] = [
-            smoothed_boxes(
-                points[begin:end],
-                threshold=box.threshold,
-                median=box.median,
-                sigma=box.sigma,
-                factor=box.factor,
-            )
+            smooth(extents.of(slice(begin, end)), box.median, box.sigma)
             for begin, end in pairwise(ends.tolist())
         ]
+    found = [smoothed.boxes(box.factor) for smoothed in memo[key]]
     boxes = np.full((len(group), 4), np.nan)
     inside = np.ones(len(group), dtype=bool)
-    boxes[used] = np.concatenate([held(b) if box.ends == "hold" else b.bbox_cxcywh for b in memo[key]])
+    boxes[used] = np.concatenate([held(b) if box.ends == "hold" else b.bbox_cxcywh for b in found])
     if box.ends == "trim":
-        inside[used] = np.concatenate([_between(found) for found in memo[key]])
+        inside[used] = np.concatenate([_between(b) for b in found])
     return boxes, inside
 
 
@@ -310,17 +325,16 @@ def _between(found: TrackBoxes) -> BoolArray:
     return between
 
 
-def _inside_image(group: TrackGroup, rule: Inside, recipe: Recipe) -> BoolArray:
+def _inside_image(group: TrackGroup, rule: Inside, recipe: Recipe, memo: dict[str, Any]) -> BoolArray:
     size = group.tracks[0].width, group.tracks[0].height
     if None in size:
         raise BadData(
             f"{recipe.key}: a view drops joints outside the image, but the image size of track {group.name} is unknown"
         )
-    points = _keypoints(group, rule.joints, recipe)
+    low, high = _spans(group, rule.joints, None, recipe, memo)
     inside: BoolArray = np.ones(len(group), dtype=bool)
     for axis, length in enumerate(size):
-        along = np.ascontiguousarray(points[..., axis].T)
-        inside &= (along.min(axis=0) >= 0) & (along.max(axis=0) < length)
+        inside &= (low[axis] >= 0) & (high[axis] < length)
     return inside
 
 
@@ -333,22 +347,46 @@ def _field(group: TrackGroup, name: str, recipe: Recipe) -> FloatArray:
 
 
 def _keypoints(
-    group: TrackGroup, joints: Sequence[str], recipe: Recipe, joint_set: str | None = None
+    group: TrackGroup, joints: Sequence[str], joint_set: str | None, recipe: Recipe, memo: dict[str, Any]
 ) -> FloatArray:
-    """(N, K, 3) the keypoints of these names, or those that a joint set has too; of all where none is named."""
+    """(N, K, 3) the keypoints of these names, or those that a joint set has too; of all where none is named.
+
+    A selection lies in memory keypoint by keypoint, as what is made of it goes over the frames of one after another.
+    """
     points = _field(group, "keypoints2d", recipe)
     if not joints and joint_set is None:
         return points
-    own = recipe.keypoint_set(points.shape[1])
-    if own is None:
-        raise BadData(
-            f"{recipe.path}: a view names keypoints, but fields.keypoints2d has no joint_set of {points.shape[1]}"
-        )
-    if joint_set is not None:
-        rows = [row for row in convert_indices(own, joint_set) if row >= 0]
-    else:
-        rows = get_joint_set(own).indices(joints)
-    return np.take(points, rows, axis=1)
+    key = f"keypoints {joints} {joint_set}"
+    if key not in memo:
+        own = recipe.keypoint_set(points.shape[1])
+        if own is None:
+            raise BadData(
+                f"{recipe.path}: a view names keypoints, but fields.keypoints2d has no joint_set of {points.shape[1]}"
+            )
+        rows = _shared_rows(own, joint_set) if joint_set is not None else get_joint_set(own).indices(joints)
+        chosen = np.empty((len(rows), points.shape[2], len(points)), dtype=points.dtype)
+        for target, row in zip(chosen, rows, strict=True):
+            target[:] = points[:, row].T
+        memo[key] = chosen.transpose(2, 0, 1)
+    selection: FloatArray = memo[key]
+    return selection
+
+
+@cache
+def _shared_rows(own: str, joint_set: str) -> Sequence[int]:
+    """The joints of a set that another has too."""
+    return tuple(row for row in convert_indices(own, joint_set) if row >= 0)
+
+
+def _spans(
+    group: TrackGroup, joints: Sequence[str], joint_set: str | None, recipe: Recipe, memo: dict[str, Any]
+) -> Spans:
+    """Of the keypoints of a selection."""
+    key = f"spans {joints} {joint_set}"
+    if key not in memo:
+        memo[key] = keypoint_spans(_keypoints(group, joints, joint_set, recipe, memo))
+    spans: Spans = memo[key]
+    return spans
 
 
 def sum_counts(counts: Iterable[ViewCount]) -> dict[str, dict[str, int]]:

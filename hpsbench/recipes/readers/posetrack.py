@@ -3,8 +3,9 @@
 Source of the layouts: the files themselves, the releases' documentation, and the readers of VIBE and mmpose.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from itertools import chain, pairwise
+from itertools import accumulate, chain, pairwise
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
@@ -77,18 +78,18 @@ def _video(document: Mapping[str, Any], raw: RawSequence) -> _Video:
     images = document["images"]
     if not images or not document.get("annotations"):
         raise SequenceSkipped("no-annotations", f"{raw.name}: nobody is annotated")
-    names = [str(image["file_name"]).rpartition("/")[::2] for image in images]
-    numbers = [name.partition(".")[0] for _, name in names]
-    first = PurePosixPath(*names[0])
-    layouts = {
-        (folder, len(number), name[len(number) :])
-        for (folder, name), number in zip(names, numbers, strict=True)
-    }
-    if len(layouts) > 1 or not all(number.isascii() and number.isdigit() for number in numbers):
+    names = [str(image["file_name"]) for image in images]
+    first = PurePosixPath(names[0])
+    begin = names[0].rfind("/") + 1
+    end = begin + len(names[0][begin:].partition(".")[0])
+    numbers = [name[begin:end] for name in names]
+    digits = "".join(numbers)
+    alike = {(name[:begin], name[end:], len(name)) for name in names}
+    if len(alike) > 1 or not (digits.isascii() and digits.isdigit()):
         raise BrokenFile(f"{raw.path}: the images should be numbers in one folder, found {first} and others")
     if first.is_absolute() or ".." in first.parts:
         raise BrokenFile(f"{raw.path}: image {first} lies outside the dataset")
-    frames = {image["id"]: int(number) for image, number in zip(images, numbers, strict=True)}
+    frames = dict(zip([image["id"] for image in images], map(int, numbers), strict=True))
     if len(set(frames.values())) != len(images):
         raise BrokenFile(f"{raw.path}: an image or its id is listed twice")
     sizes = {(image.get("width"), image.get("height")) for image in images}
@@ -107,31 +108,31 @@ def _video(document: Mapping[str, Any], raw: RawSequence) -> _Video:
 def _tracks(document: Mapping[str, Any], video: _Video, raw: RawSequence) -> dict[int, dict[str, Array]]:
     """Arrays of each person, in the order of the person's number."""
     joints = _joints(document, raw)
-    found: dict[int, dict[int, Mapping[str, Any]]] = {}
-    for annotation in document["annotations"]:
-        image = annotation["image_id"]
-        frame = video.frames.get(image)
-        if frame is None:
-            raise BrokenFile(
-                f"{raw.path}: annotation {annotation.get('id')} belongs to image {image}, which the file does not list"
-            )
-        person = int(annotation["track_id"])
-        own = found.setdefault(person, {})
-        if frame in own:
-            raise BrokenFile(f"{raw.path}: person {person} is annotated twice in frame {frame}")
-        own[frame] = annotation
-    order = [(person, frame) for person, frames in sorted(found.items()) for frame in sorted(frames)]
-    annotations = [found[person][frame] for person, frame in order]
+    given = document["annotations"]
+    frames = [video.frames.get(annotation["image_id"]) for annotation in given]
+    people = [int(annotation["track_id"]) for annotation in given]
+    if None in frames:
+        lost = given[frames.index(None)]
+        raise BrokenFile(
+            f"{raw.path}: annotation {lost.get('id')} belongs to image {lost['image_id']}, which the file does not list"
+        )
+    places = list(zip(people, frames, strict=True))
+    if len(set(places)) < len(places):
+        person, frame = next(place for row, place in enumerate(places) if place in places[:row])
+        raise BrokenFile(f"{raw.path}: person {person} is annotated twice in frame {frame}")
+    order = sorted(range(len(places)), key=places.__getitem__)
+    annotations = [given[row] for row in order]
     fields = {
-        "frame_id": np.array([frame for _, frame in order]),
+        "frame_id": np.array([frames[row] for row in order]),
         "keypoints2d": _keypoints(annotations, joints, raw),
         "bbox_xyxy": _boxes(annotations, raw),
         "is_labeled": np.array([video.labelled[annotation["image_id"]] for annotation in annotations]),
     }
-    ends = np.cumsum([0, *(len(frames) for _, frames in sorted(found.items()))]).tolist()
+    rows = Counter(people)
+    ends = list(accumulate((rows[person] for person in sorted(rows)), initial=0))
     return {
-        person: {name: rows[begin:end] for name, rows in fields.items()}
-        for person, (begin, end) in zip(sorted(found), pairwise(ends), strict=True)
+        person: {name: values[begin:end] for name, values in fields.items()}
+        for person, (begin, end) in zip(sorted(rows), pairwise(ends), strict=True)
     }
 
 
