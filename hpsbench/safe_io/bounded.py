@@ -56,12 +56,12 @@ class Bounded:
         """Fill `buffer` whole, in parts that stay in the processor's cache on their way."""
         view = memoryview(buffer).cast("B")
         self._claim(len(view))
-        plain = self._is_plain()
-        step = len(view) if plain else _PART
+        step = len(view) if self._is_plain() else _PART
+        into = getattr(self._file, "readinto", None)
         for start in range(0, len(view), max(1, step)):
             part = view[start : start + step]
-            if plain:
-                got = self._file.readinto(part)  # type: ignore[attr-defined]
+            if into is not None:
+                got = into(part)
             else:
                 content = self._file.read(len(part))
                 got = len(content)

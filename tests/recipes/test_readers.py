@@ -233,6 +233,7 @@ class TestAMASS:
         [
             ({"poses": np.zeros((300, 72))}, r"poses has shape \(300, 72\)"),
             ({"trans": np.zeros((299, 3))}, r"trans has shape \(299, 3\) for 300 poses"),
+            ({"trans": np.full((300, 3), "x")}, "trans has the type <U1"),
             ({"betas": np.zeros(8)}, "betas has 8 numbers"),
             ({"gender": np.array("unknown")}, "gender 'unknown'"),
             ({"mocap_framerate": np.array(np.nan)}, "frame rate is"),

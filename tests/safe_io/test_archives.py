@@ -110,3 +110,20 @@ def test_a_missing_array_is_named_with_those_that_are_there(tmp_path: Path, arra
     np.savez(tmp_path / "a.npz", **arrays)
     with pytest.raises(BrokenFile, match="has no trans; it has empty, fortran, gender, labels, poses"):
         load_npz(tmp_path / "a.npz", keys=["trans"])
+
+
+def test_arrays_are_chosen_among_those_that_are_there(tmp_path: Path, arrays: dict[str, Any]) -> None:
+    np.savez(tmp_path / "a.npz", **arrays)
+    found = load_npz(tmp_path / "a.npz", keys=lambda held: [name for name in held if name != "poses"])
+    assert set(found) == set(arrays) - {"poses"}
+
+
+@pytest.mark.parametrize("what", ["place", "name"])
+def test_a_member_that_is_not_where_the_archive_says_is_broken(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "a.npz"
+    np.savez(path, aa=np.arange(8))
+    whole = path.read_bytes()
+    damaged = {"place": b"XX" + whole[2:], "name": whole.replace(b"aa.npy", b"bb.npy", 1)}
+    path.write_bytes(damaged[what])
+    with pytest.raises(BrokenFile, match="where it should be"):
+        load_npz(path)

@@ -3,8 +3,7 @@
 Sub-sampling and minimum length follow VIBE's `amass_utils.py`; its constants are in the recipe's `options`.
 """
 
-import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +15,7 @@ from hpsbench.safe_io import load_npz
 from hpsbench.types import Array, Track
 
 _RATE_NAMES = ("mocap_framerate", "mocap_frame_rate")
+_USED = ("poses", "betas", "trans", "gender")
 _FURTHEST = 100.0  # metres from the origin; the studios of AMASS are rooms
 _GENDERS = ("male", "female", "neutral")
 
@@ -68,7 +68,7 @@ def read_sequence(raw: RawSequence) -> Iterator[Track]:
         person=0,
         split=raw.split,
         frame_id=rows,
-        fields=_fields(arrays, layout, rows),
+        fields=_fields(arrays, layout, step),
         fps=rate / step,
         subject=subject,
         gender=_gender(arrays["gender"], raw),
@@ -76,34 +76,38 @@ def read_sequence(raw: RawSequence) -> Iterator[Track]:
     )
 
 
-def _fields(arrays: Mapping[str, Array], layout: _Layout, rows: Array) -> dict[str, Array]:
-    poses = np.asarray(arrays["poses"][rows], dtype=np.float64)
-    hands = [poses[:, 3 * joint : 3 * joint + 3] for joint in (layout.left_hand, layout.right_hand)]
+def _fields(arrays: Mapping[str, Array], layout: _Layout, step: int) -> dict[str, Array]:
+    poses = arrays["poses"][::step]
+    frames = len(poses)
+    full_pose = np.empty((frames, 72), dtype=poses.dtype)
+    full_pose[:, :66] = poses[:, :66]
+    full_pose[:, 66:69] = poses[:, 3 * layout.left_hand : 3 * layout.left_hand + 3]
+    full_pose[:, 69:] = poses[:, 3 * layout.right_hand : 3 * layout.right_hand + 3]
     fields = {
-        "full_pose": np.concatenate([poses[:, :66], *hands], axis=1),
+        "full_pose": full_pose,
         "hand_pose": poses[:, slice(*layout.hands)],
-        "betas": np.tile(np.asarray(arrays["betas"], dtype=np.float64).ravel()[:10], (len(rows), 1)),
-        "transl": np.asarray(arrays["trans"][rows], dtype=np.float64),
-        "has_smpl": np.ones(len(rows), dtype=bool),
+        "betas": np.broadcast_to(arrays["betas"].ravel()[:10], (frames, 10)),
+        "transl": arrays["trans"][::step],
+        "has_smpl": np.ones(frames, dtype=bool),
     }
     if layout.face:
         fields |= {"jaw_pose": poses[:, 66:69], "eye_pose": poses[:, 69:75]}
     return fields
 
 
+def _chosen(held: Collection[str], raw: RawSequence) -> list[str]:
+    """The entries that are used; the frame rate has two names."""
+    rates = [name for name in _RATE_NAMES if name in held][:1]
+    missing = sorted(set(_USED) - set(held)) + ([] if rates else [_RATE_NAMES[0]])
+    if missing:
+        raise BrokenFile(f"{raw.path}: {', '.join(missing)} missing; found {', '.join(sorted(held))}")
+    return [*_USED, *rates]
+
+
 def _load(raw: RawSequence) -> dict[str, Array]:
     """The entries that are used; the frame rate under its old name."""
-    try:
-        with zipfile.ZipFile(raw.path) as archive:
-            held = {name.removesuffix(".npy") for name in archive.namelist()}
-    except (zipfile.BadZipFile, OSError) as error:
-        raise BrokenFile(f"{raw.path}: not an npz file, or truncated ({error}); download it again") from error
-    rate = next((name for name in _RATE_NAMES if name in held), None)
-    wanted = ["poses", "betas", "trans", "gender"]
-    missing = sorted(set(wanted) - held) + ([] if rate else [_RATE_NAMES[0]])
-    if rate is None or missing:
-        raise BrokenFile(f"{raw.path}: {', '.join(missing)} missing; found {', '.join(sorted(held))}")
-    arrays = load_npz(raw.path, keys=[*wanted, rate])
+    arrays = load_npz(raw.path, keys=lambda held: _chosen(held, raw))
+    rate = next(name for name in _RATE_NAMES if name in arrays)
     arrays["mocap_framerate"] = arrays[rate]
     shape = arrays["poses"].shape
     if len(shape) != 2 or shape[1] not in _LAYOUTS:
@@ -116,9 +120,10 @@ def _load(raw: RawSequence) -> dict[str, Array]:
         raise BrokenFile(f"{raw.path}: trans has shape {arrays['trans'].shape} for {shape[0]} poses")
     if arrays["betas"].size < 10:
         raise BrokenFile(f"{raw.path}: betas has {arrays['betas'].size} numbers, at least 10 are needed")
-    for key in ("poses", "trans"):
-        check_finite(np.asarray(arrays[key], dtype=np.float64), key, raw)
-    check_finite(np.asarray(arrays["betas"], dtype=np.float64).reshape(1, -1), "betas", raw)
+    for key in ("poses", "trans", "betas"):
+        if arrays[key].dtype.kind not in "fiu":
+            raise BrokenFile(f"{raw.path}: {key} has the type {arrays[key].dtype}; expected numbers")
+        check_finite(arrays[key] if key != "betas" else arrays[key].reshape(1, -1), key, raw)
     check_radians(arrays["poses"], "poses", raw)
     away = float(np.median(np.linalg.norm(np.asarray(arrays["trans"], dtype=np.float64), axis=1)))
     if away > _FURTHEST:

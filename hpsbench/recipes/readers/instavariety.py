@@ -25,6 +25,7 @@ _NORMALISED = ("image/phis", "image/phi")  # with these, coordinates run from -1
 _COLLECTION = ("vid_name", "frame_id", "joints2D")
 _ROWS_AT_ONCE = 1 << 19
 _LARGEST_NORMALISED, _SMALLEST_PIXELS = 50.0, 5.0
+_FEW = 16  # frames in which a track of pixels shows its unit
 
 
 def items_of(raw: RawSequence) -> list[str]:
@@ -91,32 +92,41 @@ def _record_track(raw: RawSequence, number: int, example: Example) -> Track:
 
 
 def _keypoints(example: Example, frames: int) -> FloatArray:
-    """(N, 25, 3) in the file's unit."""
-    xys = _numbers(example, "image/xys", 2 * _BODY * frames).reshape(frames, 2, _BODY)
-    flags = _numbers(example, "image/visibilities", _BODY * frames).reshape(frames, 1, _BODY)
-    parts = [
-        np.concatenate([xys, flags], axis=1),
-        _numbers(example, "image/face_pts", 3 * _FACE * frames).reshape(frames, 3, _FACE),
-        np.zeros((frames, 3, _TOES)),
-    ]
+    """(N, 25, 3) in the file's unit, which keeps joints in rows: x, y, flag."""
     toes = next((name for name in _TOE_NAMES if name in example), None)
+    first, last = _BODY, _BODY + _FACE
+    points = np.zeros((frames, 3, first + _FACE + _TOES))
+    points[:, :2, :first] = _numbers(example, "image/xys", 2 * _BODY * frames).reshape(frames, 2, _BODY)
+    points[:, 2, :first] = _numbers(example, "image/visibilities", _BODY * frames).reshape(frames, _BODY)
+    points[:, :, first:last] = _numbers(example, "image/face_pts", 3 * _FACE * frames).reshape(
+        frames, 3, _FACE
+    )
     if toes is not None:
-        parts[2] = _numbers(example, toes, 3 * _TOES * frames).reshape(frames, 3, _TOES)
-    return np.concatenate(parts, axis=2).transpose(0, 2, 1).astype(np.float64)
+        points[:, :, last:] = _numbers(example, toes, 3 * _TOES * frames).reshape(frames, 3, _TOES)
+    return points.transpose(0, 2, 1)
 
 
 def _check_unit(points: FloatArray, normalised: bool, where: str) -> None:
     """Seen joints of a crop reach some pixels, or about one where coordinates are normalised."""
-    seen = np.abs(points[points[..., 2] > 0][:, :2])
-    largest = float(seen.max()) if seen.size else None
-    if largest is not None and normalised and largest > _LARGEST_NORMALISED:
+    if normalised and points.min() >= -_LARGEST_NORMALISED and points.max() <= _LARGEST_NORMALISED:
+        return  # of all joints, seen or not
+    if not normalised and _furthest(points[:_FEW]) >= _SMALLEST_PIXELS:
+        return
+    largest = _furthest(points)
+    if normalised and largest > _LARGEST_NORMALISED:
         raise UnitError(
             f"{where}: coordinates up to {largest:.0f}, where image/phis says that they run from -1 to 1"
         )
-    if largest is not None and not normalised and largest < _SMALLEST_PIXELS:
+    if not normalised and 0 <= largest < _SMALLEST_PIXELS:
         raise UnitError(
             f"{where}: coordinates up to {largest:.2f}, where pixels were expected (there is no image/phis)"
         )
+
+
+def _furthest(points: FloatArray) -> float:
+    """Largest coordinate of a joint that is seen, whatever its sign; -1 if none is."""
+    seen = points[..., 2] > 0
+    return max(float(np.abs(points[..., axis]).max(where=seen, initial=-1)) for axis in range(2))
 
 
 def _crop_size(example: Example, frames: int) -> tuple[int | None, int | None]:
@@ -173,9 +183,11 @@ def _read_rows(raw: RawSequence, first: int, stop: int) -> Iterator[Track]:
     with Hdf5File(raw.path, _COLLECTION) as file:
         names, frames, joints = (file.read(key, first, stop) for key in _COLLECTION)
     check_shape(joints, (len(names), len(get_joint_set(_JOINTS)), 3), "joints2D", raw)
-    points = np.asarray(joints, dtype=np.float64)
+    points = np.asarray(joints, dtype=np.result_type(joints.dtype, np.float32))
     check_finite(points, f"joints2D (from row {first})", raw)
+    size = option(raw, "crop_size", int)
     starts = [0, *(np.flatnonzero(names[1:] != names[:-1]) + 1).tolist(), len(names)]
+    path = raw.path
     for begin, end in pairwise(starts):
         name = _text(names[begin], raw)
         frame_id = np.asarray(frames[begin:end]).astype(np.int64)
@@ -183,7 +195,7 @@ def _read_rows(raw: RawSequence, first: int, stop: int) -> Iterator[Track]:
             raise BrokenFile(
                 f"{raw.path}: frame_id does not increase within track {name!r} (row {first + begin})"
             )
-        _check_unit(points[begin:end], False, f"{raw.path}: track {name}")
+        _check_unit(points[begin:end], False, f"{path}: track {name}")
         yield Track(
             sequence=PurePosixPath(name).name.replace(".tfrecord-", "-"),
             person=0,
@@ -191,8 +203,8 @@ def _read_rows(raw: RawSequence, first: int, stop: int) -> Iterator[Track]:
             frame_id=frame_id,
             fields={"keypoints2d": points[begin:end]},
             fps=raw.fps,
-            width=option(raw, "crop_size", int),
-            height=option(raw, "crop_size", int),
+            width=size,
+            height=size,
             clip_info={"record": int(name.rpartition("-")[2]) if name.rpartition("-")[2].isdigit() else None},
         )
 
