@@ -158,7 +158,7 @@ class TrainingWindows:
         """Windows as the place of their first row among the kept rows, whose numbers are `rows`."""
         rule, stride = recipe.windows, self.source.stride or recipe.windows.stride
         keep, wanted = self.view.keep, self.length + int(self.further.wanted.shifted)
-        starts: list[int] = []
+        starts: list[IntArray] = [np.empty(0, np.int64)]
         used: list[IntArray] = [np.empty(0, np.int64)]
         before = 0
         for number, track in enumerate(self.store.tracks(split=self.source.split)):
@@ -173,11 +173,11 @@ class TrainingWindows:
                 edges=rule.edges,
                 match=rule.match,
             )
-            starts += [before + window.first for window in cut]
+            starts.append(np.array([before + window.first for window in cut], np.int64))
             used.append(rows)
             before += len(rows)
         self.rows = np.concatenate(used)
-        self.starts = np.asarray(starts, np.int64)
+        self.starts = np.concatenate(starts)
 
     @property
     def places(self) -> IntArray:
