@@ -80,7 +80,8 @@ def _train_track(raw: RawSequence, camera: str, lens: Camera, arrays: Mapping[st
     points = {}
     for key, size in _TRAIN_ARRAYS.items():
         check_shape(arrays[key], (len(arrays["annot2"]) or None, joints * size), f"{key}[{camera}]", raw)
-        points[key] = np.asarray(arrays[key][:rows], dtype=np.float64).reshape(rows, joints, size)
+        values = np.asarray(arrays[key][:rows], dtype=np.float64).T  # MATLAB keeps a column's rows together
+        points[key] = values.reshape(joints, size, rows).transpose(2, 0, 1)
     frame_id = np.arange(1, rows + 1)
     images = _find_images(raw, "train_images", camera)
     fields = _common_fields(points, images.present(frame_id), f"[{camera}]", raw)
@@ -144,12 +145,14 @@ def _common_fields(
     for key, values in points.items():
         check_finite(values, f"{key}{where}", raw)
         if key in _NAMES:
-            metres = np.divide(values, M_TO_MM, dtype=np.float64).astype(np.float32)
+            metres = np.empty(values.shape, dtype=np.float32)
+            np.divide(values, M_TO_MM, out=metres, casting="same_kind")
             check_metres(metres, f"{key}{where}", "millimetres", raw)
             fields[_NAMES[key]] = metres
-    keypoints = np.ones((*points["annot2"].shape[:2], 3))
-    keypoints[..., :2] = points["annot2"]
-    fields["keypoints2d"] = keypoints
+    rows, joints, _ = points["annot2"].shape
+    keypoints = np.ones((joints, 3, rows))
+    keypoints[:, :2] = points["annot2"].transpose(1, 2, 0)
+    fields["keypoints2d"] = keypoints.transpose(2, 0, 1)
     fields["has_image"] = has_image
     return fields
 
