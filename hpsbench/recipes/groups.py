@@ -40,7 +40,7 @@ class TrackGroup:
         return cls(
             tracks,
             np.concatenate([track.frame_id for track in tracks]),
-            {name: np.concatenate([track.fields[name] for track in tracks]) for name in first.fields},
+            {name: _joined([track.fields[name] for track in tracks]) for name in first.fields},
             np.cumsum([0, *(len(track) for track in tracks)]),
         )
 
@@ -51,6 +51,30 @@ class TrackGroup:
 
     def __len__(self) -> int:
         return len(self.frame_id)
+
+
+def _joined(parts: Sequence[Array]) -> Array:
+    """The rows of some arrays after another; no copy of those that a reader cut from one array, in this order."""
+    whole = parts[0].base
+    if isinstance(whole, np.ndarray) and whole.flags.c_contiguous and whole.shape[1:] == parts[0].shape[1:]:
+        begin, row = _place(whole), whole[:1].nbytes
+        ends = np.cumsum([_place(parts[0]) - begin, *(part.nbytes for part in parts)]).tolist()
+        adjacent = all(
+            part.base is whole
+            and part.dtype == whole.dtype
+            and part.flags.c_contiguous
+            and _place(part) == begin + end
+            for part, end in zip(parts, ends, strict=False)
+        )
+        if adjacent and row:
+            return whole[ends[0] // row : ends[-1] // row]
+    return np.concatenate(parts)
+
+
+def _place(values: Array) -> int:
+    """Where an array begins in memory."""
+    place: int = values.__array_interface__["data"][0]
+    return place
 
 
 def groups_of(tracks: Iterable[Track]) -> Iterator[TrackGroup]:

@@ -1,6 +1,7 @@
 """Files opened with limits, and the words in which they are refused."""
 
 import io
+import mmap
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -98,6 +99,68 @@ class Bounded:
         self._position += got
         if got < wanted:
             raise EOFError(f"ends at byte {self._position:,}, {wanted - got:,} bytes too early")
+
+
+class BoundedMap(Bounded):
+    """A whole file, mapped: small parts cost little, and large ones need not be copied.
+
+    Args:
+        content: the mapped file; views of it keep it open.
+    """
+
+    def __init__(self, content: mmap.mmap) -> None:
+        super().__init__(io.BytesIO(), len(content))
+        self._content = content
+
+    def read(self, count: int) -> bytes:
+        """`count` bytes, or an `EOFError`."""
+        begin = self._position
+        if count < 0 or begin + count > self._limit:
+            self._claim(count)
+        self._position = begin + count
+        return self._content[begin : self._position]
+
+    def peek(self) -> bytes:
+        """One byte or, at the end of the file, none."""
+        return self.read(1) if self._position < self._limit else b""
+
+    def readline(self) -> bytes:
+        """One line with its end, or an `EOFError`."""
+        end = self._content.find(b"\n", self._position)
+        if end < 0:
+            raise EOFError(f"ends at byte {self._limit:,}, within a line")
+        return self.read(end + 1 - self._position)
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Fill `buffer` whole."""
+        target = memoryview(buffer).cast("B")
+        self._claim(len(target))
+        target[:] = memoryview(self._content)[self._position : self._position + len(target)]
+        self._position += len(target)
+        return len(target)
+
+    def skip(self, count: int) -> None:
+        """Go over `count` bytes."""
+        self._claim(count)
+        self._position += count
+
+    def view(self, count: int) -> memoryview:
+        """The next `count` bytes where they lie, and the place behind them."""
+        self._claim(count)
+        self._position += count
+        return memoryview(self._content)[self._position - count : self._position]
+
+    def ahead(self, count: int, width: int) -> bytes:
+        """As many as `width` of the bytes that lie `count` further on."""
+        place = self._position + count
+        return self._content[place : place + width]
+
+
+@contextmanager
+def mapped(path: Path) -> "Iterator[BoundedMap]":
+    """A file that is not empty, mapped for reading."""
+    with path.open("rb") as file:
+        yield BoundedMap(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def file_size(path: Path, max_bytes: int) -> int:

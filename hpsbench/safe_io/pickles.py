@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from hpsbench.errors import BrokenFile
-from hpsbench.safe_io.bounded import MAX_BYTES, Bounded, broken_if_unreadable, file_size
+from hpsbench.safe_io.bounded import MAX_BYTES, broken_if_unreadable, file_size, mapped
 from hpsbench.safe_io.stand_ins import ALLOWED
 from hpsbench.safe_io.trust import is_trusted
 from hpsbench.safe_io.unpickler import SCALARS, AllowListUnpickler
@@ -33,11 +33,13 @@ def load_pickle(path: Path, *, encoding: str = "latin1", max_bytes: int = MAX_BY
         BrokenFile: truncated, damaged, too large, or not a pickle.
         MissingData: no such file.
     """
-    size = file_size(path, max_bytes)
-    with broken_if_unreadable(path, "pickle"), path.open("rb") as file:
+    file_size(path, max_bytes)
+    with broken_if_unreadable(path, "pickle"):
         if is_trusted(path):
-            return pickle.load(file, encoding=encoding)
-        value = AllowListUnpickler(Bounded(file, size), path, ALLOWED, encoding, max_bytes).load()
+            with path.open("rb") as file:
+                return pickle.load(file, encoding=encoding)
+        with mapped(path) as content:
+            value = AllowListUnpickler(content, path, ALLOWED, encoding, max_bytes).load()
         check_plain(value, path)
         return value
 

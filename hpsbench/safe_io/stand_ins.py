@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from hpsbench.safe_io.unpickler import Allowed, AllowListUnpickler, Pending, checked_key
+from hpsbench.safe_io.unpickler import Allowed, AllowListUnpickler, HeldBytes, Pending, checked_key
 
 _PLAIN_DTYPE = re.compile(r"[|<>=]?(b1|\?|[iu][1248]|f(2|4|8|12|16)|c(8|16|24|32)|[SU]\d{0,9}|O\d?)")
 _MAX_SPARSE_CELLS = 1 << 32
@@ -90,8 +90,11 @@ def build_array(data: Any, dtype: Any, shape: Any, order: str) -> NDArray[Any]:
     if dtype.hasobject:
         return _object_array(data, count).reshape(shape, order=order_name)
     raw = data.encode("latin1") if isinstance(data, str) else data
-    if not isinstance(raw, bytes | bytearray) or len(raw) != count * dtype.itemsize:
-        found = f"{len(raw):,} bytes" if isinstance(raw, bytes | bytearray) else type(raw).__name__
+    raw = raw.view if isinstance(raw, HeldBytes) else raw
+    if not isinstance(raw, bytes | bytearray | memoryview) or len(raw) != count * dtype.itemsize:
+        found = (
+            f"{len(raw):,} bytes" if isinstance(raw, bytes | bytearray | memoryview) else type(raw).__name__
+        )
         raise ValueError(f"an array of shape {shape} and dtype {dtype}, but {found} of data")
     if not raw:
         return np.empty(shape, dtype) if dtype.itemsize or not count else np.zeros(shape, "S1")

@@ -6,14 +6,17 @@ of that table are called, and attributes are never set.
 """
 
 import pickle
+import re
 import struct
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from hpsbench.safe_io.bounded import MAX_BYTES, Bounded, unsafe
+from hpsbench.safe_io.bounded import MAX_BYTES, Bounded, BoundedMap, unsafe
 
+_LONG = 4096  # bytes from which a string is worth looking at
+_STATE_ENDS = re.compile(rb"(q.|r....)?t(q.|r....)?b", re.DOTALL)  # (BINPUT) TUPLE (BINPUT) BUILD
 SCALARS = (type(None), bool, int, float, complex, str, bytes)
 
 if TYPE_CHECKING:
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
         memo: dict[int, Any]
         stack: list[Any]
         append: Callable[[Any], None]
+        _decode_string: Callable[[bytes], Any]
         pop_mark: Callable[[], list[Any]]
 else:
     _Machine = pickle._Unpickler
@@ -38,6 +42,13 @@ class Pending:
     def finish(self, state: Any, machine: "AllowListUnpickler") -> Any:
         """The finished value; it takes the place of this one on the stack and in the memo."""
         raise NotImplementedError
+
+
+class HeldBytes:
+    """The bytes of an array that Python 2 wrote as a string: they stay in the file until the array is built."""
+
+    def __init__(self, view: memoryview) -> None:
+        self.view = view
 
 
 class _Memo(dict[int, Any]):
@@ -192,6 +203,15 @@ class AllowListUnpickler(_Machine):
         (count,) = struct.unpack("<Q", self.read(8))
         self.append(bytearray(self.read(count)))
 
+    def _binstring(self) -> None:
+        """A byte string of Python 2; not as text if it is long and the last entry of the state of an array."""
+        (count,) = struct.unpack("<i", self.read(4))
+        file = self.file
+        if count >= _LONG and isinstance(file, BoundedMap) and _STATE_ENDS.match(file.ahead(count, 11)):
+            self.append(HeldBytes(file.view(count)))
+            return
+        self.append(self._decode_string(self.read(count)))
+
     def _counted(self, value: Any) -> Any:
         self.bytes_left -= getattr(value, "nbytes", 0)
         if self.bytes_left < 0:
@@ -239,6 +259,7 @@ _HANDLERS = {
     "ADDITEMS": AllowListUnpickler._additems,
     "FROZENSET": AllowListUnpickler._frozenset,
     "BYTEARRAY8": AllowListUnpickler._bytearray8,
+    "BINSTRING": AllowListUnpickler._binstring,
 }
 AllowListUnpickler.dispatch.update(
     (getattr(pickle, opcode)[0], handler) for opcode, handler in _HANDLERS.items()

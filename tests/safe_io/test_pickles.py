@@ -20,6 +20,7 @@ from scipy import sparse
 from hpsbench.errors import BrokenFile, MissingData, UnsafeFile
 from hpsbench.safe_io.pickles import load_pickle, requested_names
 from hpsbench.safe_io.trust import trust_pickles
+from hpsbench.synth.python2_pickle import dumps
 
 # Written by Python 2.7.18 (cPickle, protocol 2) with NumPy 1.16.6, SciPy 1.2.3 and chumpy 0.67.6:
 # {v_template: ch.array(arange(6).reshape(2, 3)), shapedirs: ch.array(arange(24).reshape(2, 3, 4))[:, :, :2],
@@ -291,3 +292,32 @@ def test_names_are_found_without_loading(command: Any) -> None:
     pickle.dump(command, both, 2)
     assert requested_names(both.getvalue()) == []
     assert len(requested_names(both.getvalue(), pickles=2)) == 1
+
+
+@pytest.mark.parametrize("encoding", ["latin1", "bytes"])
+def test_long_arrays_of_python_2_are_their_own(tmp_path: Path, encoding: str) -> None:
+    array, text = np.arange(2000.0).reshape(-1, 4), "x" * 5000
+    path = write(tmp_path / "a.pkl", dumps({"a": array, "b": [array + 1, text], "c": text}))
+    held = {
+        str(key, "latin1") if isinstance(key, bytes) else key: value
+        for key, value in load_pickle(path, encoding=encoding).items()
+    }
+    np.testing.assert_array_equal(held["a"], array)
+    np.testing.assert_array_equal(held["b"][0], array + 1)
+    assert held["c"] == held["b"][1] == (text if encoding == "latin1" else text.encode())
+    held["a"] += 1  # of its own memory, not of the file
+    np.testing.assert_array_equal(load_pickle(path)["a"], array)
+
+
+def test_a_file_that_ends_within_a_long_array_is_broken(tmp_path: Path) -> None:
+    whole = dumps({"a": np.arange(2000.0)})
+    with pytest.raises(BrokenFile, match="past the end"):
+        load_pickle(write(tmp_path / "a.pkl", whole[: len(whole) // 2]))
+
+
+def test_bytes_that_wait_for_their_array_are_no_value(tmp_path: Path) -> None:
+    """The state of an array, kept by the memo and asked for again."""
+    state = b"(K\x01" + b"T" + struct.pack("<i", 5000) + b"x" * 5000 + b"tq\x07b"
+    data = b"\x80\x02]q\x00(ccollections\nOrderedDict\n)R" + state + b"h\x07e."
+    with pytest.raises(BrokenFile, match="unfinished or foreign value"):
+        load_pickle(write(tmp_path / "a.pkl", data))

@@ -76,13 +76,15 @@ def _fields(document: Mapping[str, Any], person: int, extrinsics: FloatArray) ->
     betas = np.asarray(document["betas"][person], dtype=np.float64).ravel()[:10]
     return {
         "full_pose": pose,
-        "betas": np.tile(betas, (frames, 1)),
-        "transl": np.array(document["trans"][person], dtype=np.float64),
+        "betas": np.broadcast_to(betas, (frames, 10)),
+        "transl": np.asarray(document["trans"][person], dtype=np.float64),
         "joints3d": world_to_camera(joints, extrinsics),
-        "keypoints2d": np.array(document["poses2d"][person], dtype=np.float64).transpose(0, 2, 1),
+        "keypoints2d": np.asarray(document["poses2d"][person], dtype=np.float64).transpose(0, 2, 1),
         "valid": np.asarray(document["campose_valid"][person]).astype(bool).ravel(),
         "has_smpl": np.ones(frames, dtype=bool),
-        "intrinsics": np.tile(np.asarray(document["cam_intrinsics"], dtype=np.float64), (frames, 1, 1)),
+        "intrinsics": np.broadcast_to(
+            np.asarray(document["cam_intrinsics"], dtype=np.float64), (frames, 3, 3)
+        ),
         "extrinsics": extrinsics,
     }
 
