@@ -114,24 +114,29 @@ def _place(raw: RawSequence) -> _Place:
 
 def _poses(raw: RawSequence, lens: Camera) -> dict[str, Array]:
     """3D and 2D joints; as many rows as both have. 2D joints that are not there are projected, distortion and all."""
-    joints = _read_pose(raw.path, 3, raw) / M_TO_MM
+    given = _read_pose(raw.path, 3, raw)
+    joints = _metres(given)
     check_metres(joints, "Pose", "millimetres", raw)
     flat_path, universal_path = (_beside(raw, name) for name in ("D2_Positions", f"{_FOLDER}_universal"))
     if flat_path.is_file():
         flat = _read_pose(flat_path, 2, raw)
     else:
-        flat = project_h36m(joints, lens.intrinsics, lens.distortion)
+        flat = project_h36m(np.asarray(given, dtype=np.float64) / M_TO_MM, lens.intrinsics, lens.distortion)
     rows = min(len(joints), len(flat))
-    fields: dict[str, Array] = {
-        "joints3d": joints[:rows],
-        "keypoints2d": np.concatenate([flat[:rows], np.ones((rows, _JOINTS, 1))], axis=2),
-    }
+    keypoints = np.ones((rows, _JOINTS, 3), dtype=flat.dtype)
+    keypoints[..., :2] = flat[:rows]
+    fields: dict[str, Array] = {"joints3d": joints[:rows], "keypoints2d": keypoints}
     if universal_path.is_file():
-        universal = np.full((rows, _JOINTS, 3), np.nan)
-        found = _read_pose(universal_path, 3, raw)[:rows] / M_TO_MM
-        universal[: len(found)] = found
-        fields["joints3d_univ"] = universal
+        universal = _metres(_read_pose(universal_path, 3, raw)[:rows])
+        missing = np.full((rows - len(universal), _JOINTS, 3), np.nan, dtype=universal.dtype)
+        fields["joints3d_univ"] = np.concatenate([universal, missing]) if len(missing) else universal
     return fields
+
+
+def _metres(poses: FloatArray) -> FloatArray:
+    """From millimetres, in the type of the file; a quotient of two float32 is the same in float64, rounded after."""
+    metres: FloatArray = np.divide(poses, poses.dtype.type(M_TO_MM))
+    return metres
 
 
 def _beside(raw: RawSequence, folder: str) -> Path:
@@ -140,12 +145,13 @@ def _beside(raw: RawSequence, folder: str) -> Path:
 
 
 def _read_pose(path: Path, size: int, raw: RawSequence) -> FloatArray:
-    """(N, 32, size) the variable `Pose` of a CDF file, which has shape (1, N, 32 x size)."""
+    """(N, 32, size) the variable `Pose` of a CDF file, which has shape (1, N, 32 x size); float32 stays what it is."""
     import cdflib
 
     file_size(path, _LARGEST)
     with broken_if_unreadable(path, "CDF file"), cdflib.CDF(path) as file:
-        values = np.asarray(file.varget("Pose"), dtype=np.float64)
+        values = np.asarray(file.varget("Pose"))
+        values = values if values.dtype == np.float32 else values.astype(np.float64)
     if values.ndim == 3 and len(values) == 1:
         values = values[0]
     if values.ndim != 2 or values.shape[1] != _JOINTS * size or len(values) == 0:
