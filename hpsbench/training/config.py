@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from hpsbench.data_dir import data_dir
 from hpsbench.errors import UnknownName, UsageError
@@ -17,6 +17,11 @@ from hpsbench.errors import UnknownName, UsageError
 Fit = TypeVar("Fit", bound=BaseModel)
 FITS = ("encoder", "flow-encoder", "mean-pose", "pose-mixture")
 """Recipes of what is no video system: their TOML has tables of its own, and `hpsbench train` gives each to its own function."""
+
+
+REGRESSOR_STARTS = ("extractor", "mean", "random")
+"""The weights that came with the image encoder; random ones that refine the mean parameters of the body model; random ones
+that refine the resting pose."""
 
 
 class Table(BaseModel):
@@ -150,8 +155,8 @@ class TrainingRecipe(Table):
     """Choices where the source is silent, one sentence each."""
     options: dict[str, Any] = {}
     init: dict[Literal["regressor", "checkpoint"], str] = {}
-    """`regressor`: "extractor" or "random"; `checkpoint`: a file under R/checkpoints, or the name of a recipe, which is trained
-    first on the same data and whose best weights are the start."""
+    """`regressor`: one of `REGRESSOR_STARTS`; `checkpoint`: a file under R/checkpoints, or the name of a recipe, which is
+    trained first on the same data and whose best weights are the start."""
     dropout: float | None = Field(default=None, ge=0, lt=1)
     """Of every dropout layer; None: as the system has it."""
     data: Data
@@ -172,6 +177,13 @@ class TrainingRecipe(Table):
     tiny: dict[str, Any] = {}
     """Overrides for tests."""
     max_steps: int | None = None
+
+    @field_validator("init")
+    @classmethod
+    def _known_start(cls, init: dict[str, str]) -> dict[str, str]:
+        if init.get("regressor", "random") not in REGRESSOR_STARTS:
+            raise ValueError(f"regressor = {init['regressor']!r} is not one of {', '.join(REGRESSOR_STARTS)}")
+        return init
 
     def all_sources(self) -> tuple[Source, ...]:
         """The sources with everything filled in from `[data]` and `[windows]`."""

@@ -9,6 +9,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
+from hpsbench.bodies.mean_params import load_mean_params
 from hpsbench.errors import UsageError
 from hpsbench.models._adapter import FeatureSystem
 from hpsbench.models._catalog import get_system
@@ -72,8 +73,11 @@ def make_system(job: Job, device: torch.device) -> FeatureSystem:
     flow = job.sources[0].further.flow
     if flow is not None:
         options.setdefault("flow_width", flow.dim)
+    start = recipe.init.get("regressor")
+    if start == "mean":
+        options["mean"] = load_mean_params(job.request.root, synthetic=job.store.synthetic)
     system: FeatureSystem = kind(**options)
-    if recipe.init.get("regressor") == "extractor":
+    if start == "extractor":
         start_regressor(system, job.store.features[job.features].attrs["extractor"], job.request.root)
     if recipe.init.get("checkpoint"):
         first = first_stage(job)

@@ -28,5 +28,7 @@ def test_slips_are_named() -> None:
         parse_set("epochs")
     with pytest.raises(UsageError, match=r"schedule\.epoch: Extra inputs"):
         get_training_recipe("vibe-generator", sets=["schedule.epoch=3"])
+    with pytest.raises(UsageError, match=r"init: .*'spin' is not one of extractor, mean, random"):
+        get_training_recipe("vibe-generator", sets=["init.regressor=spin"])
     with pytest.raises(UnknownName, match=r"Did you mean 'vibe-generator'"):
         get_training_recipe("vibe-generater")

@@ -9,6 +9,7 @@ import pytest
 import torch
 import zarr
 
+from hpsbench.bodies.mean_params import load_mean_params
 from hpsbench.bodies.smpl import load_bodies
 from hpsbench.errors import MissingFeatures
 from hpsbench.models._catalog import load_system
@@ -116,6 +117,20 @@ def test_crop_keypoints_follows_the_published_formula() -> None:
     made = crop_keypoints(keypoints, box, [1, 0, -1], 1.2, 0.3)
     np.testing.assert_allclose(made[0, 1], [0.0, 2 * (50 - 60) / (1.2 * 80), 1.0], rtol=1e-6)
     np.testing.assert_array_equal(made[0, [0, 2]], np.zeros((2, 3)))
+
+
+@pytest.mark.parametrize("name", ["meva", "dtsvibe-first"])
+def test_what_does_not_start_from_an_encoder_starts_from_the_mean_parameters(name: str) -> None:
+    """MEVA's rotations have another layout than the encoder's regressor; DTS-VIBE adds to the mean parameters."""
+    assert get_training_recipe(name).init["regressor"] == "mean"
+
+
+def test_a_regressor_starts_from_the_mean_parameters_of_the_root(world: Path) -> None:
+    run = small(world, sets={"init.regressor": "mean", "max_steps": 1})
+    system, known = load_system(run.checkpoint), load_mean_params(world, synthetic=True)
+    for name in ("pose", "shape", "cam"):
+        start = getattr(system.regressor, f"init_{name}")  # type: ignore[attr-defined]
+        np.testing.assert_array_equal(start[0].numpy(), getattr(known, name))
 
 
 def test_a_missing_feature_set_is_named(world: Path) -> None:
