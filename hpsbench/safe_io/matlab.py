@@ -47,7 +47,11 @@ def load_matlab(
         with broken_if_unreadable(path, "MATLAB file"):
             _check_size(path, keys, max_bytes)
     found = read_plain(data, keys, max_bytes)
-    return _read_any(path, keys) if found is None else found
+    if found is not None:
+        return found
+    with broken_if_unreadable(path, "MATLAB file"):
+        _check_size(path, keys, max_bytes)
+    return _read_any(path, keys)
 
 
 def _read_any(path: Path, keys: Collection[str] | None) -> dict[str, NDArray[Any]]:

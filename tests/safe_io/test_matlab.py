@@ -190,3 +190,17 @@ def test_a_cell_array_that_claims_to_be_endless_takes_no_memory(tmp_path: Path) 
     scipy.io.savemat(file, {"cells": cells})
     data = file.getvalue().replace(np.array([2, 1], "<i4").tobytes(), np.full(2, 2**31 - 1, "<i4").tobytes())
     assert read_plain(np.frombuffer(data, np.uint8), None, 1 << 20) is None
+
+
+def test_a_small_file_that_claims_cells_without_number_is_refused_before_memory_is_taken(
+    tmp_path: Path,
+) -> None:
+    cells = np.empty((2, 1), object)
+    cells[:] = 1.0
+    file = io.BytesIO()
+    scipy.io.savemat(file, {"cells": cells})
+    claimed = np.array([2**15, 2**15], "<i4").tobytes()
+    path = tmp_path / "a.mat"
+    path.write_bytes(file.getvalue().replace(np.array([2, 1], "<i4").tobytes(), claimed))
+    with pytest.raises(BrokenFile, match="unpacks to 8,192 MiB"):
+        load_matlab(path)
