@@ -295,10 +295,8 @@ def _html_claims(found: Reproduced) -> str:
     lines += [f"<th scope=col>{_h(name)}</th>" for name in claim_columns(found)]
     lines.append("</tr></thead><tbody>")
     for line in claim_rows(found):
-        tags = ["", *(' class="fails"' if text == "FAILS" else "" for text in line[1:3]), ""]
-        lines.append(
-            "<tr>" + "".join(f"<td{t}>{_h(x)}</td>" for t, x in zip(tags, line, strict=True)) + "</tr>"
-        )
+        tags = ("<td class=fails>" if text == "FAILS" else "<td>" for text in line)
+        lines.append("<tr>" + "".join(f"{t}{_h(x)}</td>" for t, x in zip(tags, line, strict=True)) + "</tr>")
     lines.append("</tbody></table></div>")
     return "\n".join(lines)
 

@@ -7,7 +7,7 @@ from hpsbench.errors import UsageError
 from hpsbench.tables.catalog import get_table, list_tables
 from hpsbench.tables.cells import Cell, fill_of, table_cells
 from hpsbench.tables.dot_plot import dot_plot
-from hpsbench.tables.render import markdown
+from hpsbench.tables.render import FORMS, markdown
 from hpsbench.tables.run import Reproduced
 from hpsbench.tables.schema import parse_table
 from hpsbench.training.config import list_training_recipes
@@ -51,6 +51,14 @@ def test_a_study_says_nothing_of_a_paper(make_reproduced: Callable[..., Reproduc
     assert "paper's number" not in text
     assert "What one would expect" in text
     assert "| - |" not in text
+
+
+@pytest.mark.parametrize("ending", FORMS)
+def test_a_study_is_written_in_every_form(ending: str, make_reproduced: Callable[..., Reproduced]) -> None:
+    found = make_reproduced("hpsbench:temporal", _value)
+    assert found.claims
+    written = FORMS[ending](found)
+    assert all(row.row in written for row in found.table.rows)
 
 
 def test_the_plot_shows_every_value_and_the_reference(make_reproduced: Callable[..., Reproduced]) -> None:
