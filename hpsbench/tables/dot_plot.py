@@ -9,7 +9,7 @@ from hpsbench.tables.fill import Filled
 from hpsbench.tables.layout import word
 from hpsbench.tables.run import Reproduced
 
-_LABELS, _PANEL, _ROW, _TOP, _BOTTOM = 190, 250, 24, 74, 44
+_LABELS, _PANEL, _ROW, _TOP, _BOTTOM = 220, 250, 24, 74, 44
 _PAD = 14
 _REFERENCE, _OTHER = "#d55e00", "#0072b2"
 
