@@ -1,6 +1,6 @@
 """MATLAB files up to version 7.2 (`scipy.io.loadmat`): arrays, text and cells; nothing in them is run.
 
-MATLAB 7.3 files are HDF5; `hpsbench.safe_io.hdf5` reads those. Variables of plain kinds go past scipy (`matlab_5`).
+MATLAB 7.3 files are HDF5; `hpsbench.safe_io.hdf5` reads those.
 """
 
 import warnings
@@ -13,11 +13,8 @@ from numpy.typing import NDArray
 
 from hpsbench.errors import BrokenFile
 from hpsbench.safe_io.bounded import MAX_BYTES, MIB, broken_if_unreadable, file_size
-from hpsbench.safe_io.matlab_5 import read_plain
 
 _HDF5 = (b"MATLAB 7.3", b"\x89HDF")
-_LARGEST_RATIO = 1100  # of unpacked to packed bytes: zlib's limit is 1032
-_MAPPED = 4 * MIB  # a file of this size is mapped into memory, not read
 
 
 def load_matlab(
@@ -37,30 +34,18 @@ def load_matlab(
         BrokenFile: truncated, damaged, too large, a MATLAB 7.3 file, or without a variable asked for.
         MissingData: no such file.
     """
-    size = file_size(path, max_bytes)
-    data = np.memmap(path, np.uint8, "c") if size >= _MAPPED else np.fromfile(path, np.uint8)
-    if data[:10].tobytes().startswith(_HDF5):
-        raise BrokenFile(
-            f"{path}: a MATLAB 7.3 (HDF5) file, where an older MATLAB file was expected; is it in the right folder?"
-        )
-    if size * _LARGEST_RATIO > max_bytes:
-        with broken_if_unreadable(path, "MATLAB file"):
-            _check_size(path, keys, max_bytes)
-    found = read_plain(data, keys, max_bytes)
-    if found is not None:
-        return found
-    with broken_if_unreadable(path, "MATLAB file"):
-        _check_size(path, keys, max_bytes)
-    return _read_any(path, keys)
-
-
-def _read_any(path: Path, keys: Collection[str] | None) -> dict[str, NDArray[Any]]:
-    """The variables through scipy, with its refusals of damaged files."""
     import scipy.io
 
-    wanted = None if keys is None else list(keys)
+    file_size(path, max_bytes)
+    with path.open("rb") as file:
+        if file.read(10).startswith(_HDF5):
+            raise BrokenFile(
+                f"{path}: a MATLAB 7.3 (HDF5) file, where an older MATLAB file was expected; is it in the right folder?"
+            )
     with broken_if_unreadable(path, "MATLAB file"), warnings.catch_warnings():
         warnings.simplefilter("error", scipy.io.matlab.MatReadWarning)
+        _check_size(path, keys, max_bytes)
+        wanted = None if keys is None else list(keys)
         loaded = scipy.io.loadmat(str(path), variable_names=wanted, appendmat=False)
         found = {name: np.asarray(value) for name, value in loaded.items() if not name.startswith("__")}
         if missing := sorted(set(wanted or []) - set(found)):
