@@ -159,10 +159,8 @@ def fit_mixture(values: FloatArray, rule: MixtureRule) -> Mixture:
         max_iter=rule.iterations,
         random_state=rule.seed,
     )
-    with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", ConvergenceWarning
-        )  # the card says how many steps were made, and the curve
+    with warnings.catch_warnings():  # the card says how many steps were made, and the curve
+        warnings.simplefilter("ignore", ConvergenceWarning)
         fit.fit(values)
     # A lower bound is that of the mixture before its step.
     curve = (*(float(bound) for bound in fit.lower_bounds_[1:]), float(fit.score(values)))
