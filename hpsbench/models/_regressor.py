@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from hpsbench.bodies.mean_params import MeanParams
 from hpsbench.geometry.rotations import rot6d_to_rotmat
@@ -13,6 +14,7 @@ NUM_POSE, NUM_SHAPE, NUM_CAMERA = 144, 10, 3
 NUM_STATE = NUM_POSE + NUM_SHAPE + NUM_CAMERA
 IDENTITY_6D = (1.0, 0.0, 0.0, 1.0, 0.0, 0.0)
 MEAN_CAMERA = (0.9, 0.0, 0.0)
+PASSES = 3
 VIDEO_EPS, SPIN_EPS = 1e-6, 1e-12
 
 
@@ -37,7 +39,8 @@ class IterativeRegressor(nn.Module):
     """Refines mean parameters three times from one feature; the passes share their weights.
 
     There is no non-linearity between the two hidden layers and the heads. Entry names and shapes are those of SPIN's
-    checkpoint. Source: Kanazawa et al., CVPR 2018, section 3.2 (iterative error feedback); SPIN `models/hmr.py`.
+    checkpoint; the features' share of the first layer is the same in every pass and computed once.
+    Source: Kanazawa et al., CVPR 2018, section 3.2 (iterative error feedback); SPIN `models/hmr.py`.
 
     Args:
         feature_width: F.
@@ -78,15 +81,18 @@ class IterativeRegressor(nn.Module):
         pose: Tensor | None = None,
         shape: Tensor | None = None,
         camera: Tensor | None = None,
-        passes: int = 3,
+        passes: int = PASSES,
     ) -> BodyState:
         """Features (N, F) -> the state after the last pass; `pose`, `shape`, `camera` replace the mean as start."""
         count = features.shape[0]
         pose = self.init_pose.expand(count, -1) if pose is None else pose
         shape = self.init_shape.expand(count, -1) if shape is None else shape
         camera = self.init_cam.expand(count, -1) if camera is None else camera
+        width = self.fc1.in_features - NUM_STATE
+        of_features, of_state = self.fc1.weight[:, :width], self.fc1.weight[:, width:]
+        given = linear(features, of_features, self.fc1.bias)
         for _ in range(passes):
-            hidden = self.drop1(self.fc1(torch.cat([features, pose, shape, camera], dim=1)))
+            hidden = self.drop1(given + linear(torch.cat([pose, shape, camera], dim=1), of_state))
             hidden = self.drop2(self.fc2(hidden))
             pose = pose + self.decpose(hidden)
             shape = shape + self.decshape(hidden)

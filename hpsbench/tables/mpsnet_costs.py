@@ -6,17 +6,18 @@ here is that of the weights, measured.
 """
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from hpsbench.data_dir import data_dir
 from hpsbench.models._catalog import get_system
 from hpsbench.models._costs import bytes_of, count_costs, parameters_of
 from hpsbench.models._profile import image_network
-from hpsbench.models._regressor import IterativeRegressor
+from hpsbench.models._regressor import PASSES, IterativeRegressor
 
 PLACEHOLDERS = 64 * (10 + 3 + 69)
 """Numbers that a body model built for batches of 64 adds to the parameters: betas, global orientation, body pose."""
@@ -89,7 +90,7 @@ def mpsnet_table2() -> tuple[CostRow, ...]:
     Parameters: trainable numbers of the generator with its regressor, of the whole single-image network (ResNet-50 and a
     regressor of its own), and of the placeholders in each body model. Multiply-adds: one crop through the ResNet-50 (norms,
     activations and pooling counted too, as ptflops does), the single-image regressor except for VIBE, and what the temporal
-    part needs for one output.
+    part needs for one output. Regressors are counted as released: all their passes multiply the features, ours multiply once.
     """
     return (
         _row(
@@ -146,16 +147,16 @@ def _row(
         system = get_system(method)(**options).eval()
         given, regressor = torch.zeros(1, frames, 2048), IterativeRegressor().eval()
         feature = torch.zeros(1, 2048)
-    image, own = image_network(), count_costs(system, lambda: system(given))
+    image, own = image_network(), _count(system, lambda: system(given))
     parameters = {
         "generator": parameters_of(system),
         "image network": image["parameters"],
         "image network's regressor": parameters_of(regressor),
         "body-model placeholders": bodies * PLACEHOLDERS,
     }
-    costs = {"image network": image["multiply_adds"] + image["elementwise"], "temporal part": own.of()}
+    costs = {"image network": image["multiply_adds"] + image["elementwise"], "temporal part": own}
     if image_regressor:
-        costs["image network's regressor"] = count_costs(regressor, lambda: regressor(feature)).of()
+        costs["image network's regressor"] = _count(regressor, lambda: regressor(feature))
     if more is not None:
         costs |= more(system)
     return CostRow(
@@ -166,6 +167,26 @@ def _row(
         weight_bytes=bytes_of(system) + image["bytes"] + bytes_of(regressor),
         notes=notes,
     )
+
+
+def _count(network: nn.Module, run: Callable[[], Any]) -> int:
+    """Multiply-adds of a call, the features multiplied in each of a regressor's passes."""
+    again: list[int] = []
+
+    def note(regressor: IterativeRegressor, args: tuple[Tensor, ...]) -> None:
+        again.append((PASSES - 1) * args[0].numel() * regressor.fc1.out_features)
+
+    hooks = [
+        module.register_forward_pre_hook(note)
+        for module in network.modules()
+        if isinstance(module, IterativeRegressor)
+    ]
+    try:
+        counted = count_costs(network, run).of()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return counted + sum(again)
 
 
 def _meva_decoder(system: Any) -> dict[str, int]:
@@ -181,4 +202,4 @@ def _meva_decoder(system: Any) -> dict[str, int]:
 
 def _mpsnet_wasted(system: Any) -> dict[str, int]:
     rows = torch.zeros(WINDOW, 2048, device="meta")
-    return {"wasted discriminator rows": count_costs(system, lambda: system.regressor(rows)).of()}
+    return {"wasted discriminator rows": _count(system, lambda: system.regressor(rows))}

@@ -70,7 +70,7 @@ class Opponent:
         self.rule, self.weight, self._kind = rule, weight, KINDS[rule.network]
         self.network = self._kind.make(**rule.options).to(device)
         self.optimiser = torch.optim.Adam(
-            self.network.parameters(), lr=rule.lr, weight_decay=rule.weight_decay
+            self.network.parameters(), lr=rule.lr, weight_decay=rule.weight_decay, fused=True
         )
 
     def judge(self, output: HPSOutput) -> Tensor:

@@ -221,6 +221,7 @@ class Run:
             self.system.parameters(),
             lr=self.recipe.optimiser.lr,
             weight_decay=self.recipe.optimiser.weight_decay,
+            fused=True,
         )
         self.opponent = self._make_opponent()
         self.prior: Any = None
