@@ -10,15 +10,18 @@ machine counts little. Then wall time with two workers against one, on the large
 Floors: 0.5 of the parsing rate; 1.6 with two workers; TFRecords read 3 times as fast as the package, checksums
 included.
 
-On two shared cores of a Xeon without SHA instructions (November 2026, both cores busy with other work, files in memory;
-ratios move by a fifth between runs): AMASS 0.45 to 0.51, InstaVariety 0.49 beside our own reader and about 0.85 beside
-the compiled package (of which reading alone takes 1.8 times ours), its collection 0.5 to 0.7, 3DPW 0.19.
+On two cores of a Xeon without SHA instructions, otherwise idle (November 2026, `--repeats 3`, files in memory; ratios move by a
+fifth between runs): InstaVariety 0.59 beside our own reader (1.2 times as fast as the compiled package, 374 times the pure-Python
+one, checksums included), PoseTrack 0.42, InstaVariety's collection 0.39, AMASS 0.37, MPI-INF-3DHP 0.24, Human3.6M 0.09, PennAction
+0.09, 3DPW 0.06.
 
 What keeps 3DPW from the floor: its pickles are plain arrays, which the standard library loads at the speed of a copy, 40
 to 60 ms for 57 MB. Out of some 320 ms, what no implementation can leave out takes about 100: content hash 20, one copy
 of the arrays 20 to 30, conversion to float32 17, the part in the journal 12, the rows in the store 20; so the ratio stays
 under 0.6 even if nothing were computed. The rest is smoothed boxes and views 80, rotations and joints in the camera 45,
 checks of values 30, and some 25 that do not grow with the data.
+Human3.6M likewise: its CDF arrays are plain, and boxes and views take a third of the whole. PennAction has 2,326 files of
+18 KiB, which cost 2.5 ms each whatever they hold: opened for the split, checked for what they unpack to, read, viewed.
 AMASS: of 330 ms, reading with the archive's CRC-32 takes 130 (parsing does the same), the hash 50, checks of values 40,
 writing twice 30.
 """
@@ -315,14 +318,14 @@ def measure(case: str, folder: Path, repeats: int) -> dict[str, Any]:
 
 
 def measure_workers(folder: Path, repeats: int) -> dict[str, Any]:
-    """Wall seconds of one and of two workers on 3DPW's sequences, many times over."""
+    """Wall seconds of one and of two workers on 3DPW's sequences, fifty times over: 2.8 GB of pickles, under other names."""
     root = folder / "workers"
     raw = root / "raw" / "3dpw"
     mark(raw, "3dpw", "tiny", 0)
     make_3dpw(raw)
     for path in list(raw.glob("sequenceFiles/*/*.pkl")):
-        for copy in range(5):
-            shutil.copy(path, path.with_name(f"{path.stem}_{copy}.pkl"))
+        for copy in range(49):
+            path.with_name(f"{path.stem}_{copy}.pkl").hardlink_to(path)
     seconds: dict[int, list[float]] = {1: [], 2: []}
     prepare("3dpw", root, workers=2)  # the server of the worker processes starts once
     for _ in range(repeats):
