@@ -4,8 +4,9 @@
 """
 
 import json
+import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -157,28 +158,29 @@ class _Job:
 
     @cached_property
     def _kept(self) -> list[tuple[dict[str, Any], IntArray]]:
-        """Clips and the rows of them that the view keeps."""
+        """Clips, or segments of them, and the rows that the view keeps."""
         keep = self.store.views[self.view].keep
-        found = []
+        found: list[tuple[dict[str, Any], IntArray]] = []
         for track in self.store.tracks(self.split):
+            clips = []
             for clip in track.clips.to_dict("records"):
                 rows = np.arange(clip["start"], clip["start"] + clip["length"])
-                found.append(({str(key): value for key, value in clip.items()}, rows[keep[rows]]))
+                clips.append(({str(key): value for key, value in clip.items()}, rows[keep[rows]]))
+            found += _segments(clips)
         return found
 
     @cached_property
     def rows(self) -> IntArray:
         """Rows of the store, in the order of the file."""
-        rows = np.concatenate([rows for _, rows in self._kept])
-        if not len(rows):
+        if not self._kept:
             raise MissingData(
                 f"{self.store.location}: view {self.view!r} keeps no frame of split {self.split!r}; choose another view"
             )
-        return rows
+        return np.concatenate([rows for _, rows in self._kept])
 
     @property
     def tracks(self) -> int:
-        return len({clip["track"] for clip, rows in self._kept if len(rows)})
+        return len({clip["track"] for clip, _ in self._kept})
 
     @cached_property
     def feature_set(self) -> str | None:
@@ -196,10 +198,10 @@ class _Job:
         notes: list[str] = []
         if self.facts.number == "number":
             arrays["frame_id"] = self._field("frame_id", np.dtype(np.int64), lambda v: v - self.facts.offset)
-        images = all(isinstance(clip["image_source"], str) for clip, rows in self._kept if len(rows))
+        images = all(isinstance(clip["image_source"], str) for clip, _ in self._kept)
         if self.facts.number == "stem":
             if images:
-                arrays["frame_id"] = self._texts(lambda clip, frame: Path(_image(clip, frame)).stem)
+                arrays["frame_id"] = self._texts(_stem)
             else:
                 notes.append("no frame_id: it is made of the names of images, which the store does not have")
         if images:
@@ -229,9 +231,15 @@ class _Job:
         return _reported(arrays, report), notes
 
     def _name(self, clip: Mapping[str, Any]) -> str:
-        """`vid_name`: an import's own, else the track's."""
+        """`vid_name`: an import's own, else what the layout calls the track."""
         name = clip.get("vid_name")
-        return name if isinstance(name, str) else str(clip["track"])
+        if isinstance(name, str):
+            return name
+        for pattern, template in self.facts.names:
+            found = re.fullmatch(pattern, clip["track"])
+            if found is not None:
+                return found.expand(template).replace("{segment}", str(clip["segment"]))
+        return str(clip["track"])
 
     def _texts(self, text: Callable[[Mapping[str, Any], int], str]) -> Rows:
         """One text per row; their width is found in a first pass."""
@@ -293,6 +301,8 @@ class _Job:
         def convert(values: Array) -> Array:
             taken: Array = np.nan_to_num(np.take(values, np.maximum(indices, 0), axis=1))
             taken[:, indices < 0] = 0
+            if key == "joints2D":
+                self._as_flags(taken, values, native, indices < 0)
             if origin is not None:
                 taken -= taken[:, origin, None].copy()
             return taken
@@ -300,6 +310,14 @@ class _Job:
         array = self.store.frames[name]
         shape = (len(indices), *array.shape[2:])
         return {key: self._rows(np.dtype(np.float32), shape, lambda rows: convert(array[rows]))}, ""
+
+    def _as_flags(self, taken: Array, values: Array, native: str, missing: Array) -> None:
+        """Confidences as the layout has them, and the place of keypoints that the dataset lacks; in place."""
+        if self.facts.seen_above is not None:
+            taken[..., 2] = taken[..., 2] > self.facts.seen_above
+        if self.facts.filler is not None:
+            row = get_joint_set(native).index(self.facts.filler)
+            taken[:, missing, :2] = values[:, row, None, :2]
 
     def _regressed(self, key: str, joint_set: str) -> tuple[dict[str, Rows], str]:
         """Joints that only the body can give, where the body models are in the store's data root."""
@@ -341,8 +359,32 @@ def _zeros(width: int) -> Callable[[IntArray], Array]:
     return lambda rows: np.zeros((len(rows), width), np.float32)
 
 
+def _segments(
+    clips: Iterable[tuple[dict[str, Any], IntArray]],
+) -> Iterator[tuple[dict[str, Any], IntArray]]:
+    """A track's clips, cut where the view leaves frames out; `segment` counts the parts of the track, from 0."""
+    clips = list(clips)
+    numbers = [clip["first_frame"] + (rows - clip["start"]) * clip["step"] for clip, rows in clips]
+    jumps = np.diff(np.concatenate(numbers))
+    step = int(jumps.min()) if len(jumps) else 1
+    segment, last = -1, None
+    for (clip, rows), frames in zip(clips, numbers, strict=True):
+        for part in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(frames) != step) + 1):
+            if not len(part):
+                continue
+            segment += last is None or frames[part[0]] - last != step
+            last = frames[part[-1]]
+            yield {**clip, "segment": segment}, rows[part]
+
+
 def _image(clip: Mapping[str, Any], frame: int) -> str:
     return str(clip["image_source"]).format(frame_id=frame)
+
+
+def _stem(clip: Mapping[str, Any], frame: int) -> str:
+    """Name of a frame's image; a frame in a video is called as SPIN extracts it."""
+    image = _image(clip, frame)
+    return f"frame_{frame:06d}" if "#" in image else Path(image).stem
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,7 @@ from hpsbench.store.writer import write_store
 from hpsbench.types import Array, Track
 
 ORIGIN = "import"
+_CROP_KINDS = ("spin-npz", "humandata")  # whose boxes are the crops: what views enlarge boxes by is in them
 Ask = Callable[[str], bool | None]
 
 
@@ -160,6 +161,7 @@ def import_file(
         root: data root.
         split: of the file's frames; None: what its name tells (`mpii3d_val_db.pt` is the test set).
         view: whose boxes and crops these are, a view of the recipe; None: its default view, and no crop scale is noted.
+            Boxes of SPIN's and mmhuman3d's files are the crops themselves, whatever the view: their crop scale is 1.
         name: of the store, instead of the one above.
         synthetic: the file was made from synthetic data. A file written by `hpsbench export` says so itself.
         accept_licence: as for `prepare`.
@@ -194,8 +196,10 @@ def import_file(
     if wanted not in recipe.views:
         raise UnknownName(f"view of {dataset}", wanted, recipe.views)
     marks = file_marks(file)
-    crop_scale = recipe.views[wanted].crop_scale if stated else marks.crop_scale
     with open_processed(file, root / WORK / store_name) as opened:
+        crop_scale = recipe.views[wanted].crop_scale if stated else marks.crop_scale
+        if opened.kind in _CROP_KINDS:
+            crop_scale = 1.0
         job = _Job(
             root, recipe, facts, opened, chosen, wanted, stated, crop_scale, marks.corruption, synthetic, store_name
         )  # fmt: skip
@@ -386,7 +390,7 @@ def _nodes(job: _Job) -> dict[str, dict[str, Any]]:
         "frames/frame_id": {
             "note": f"{numbers}; images of the file are named by it where image_source is there"
         },
-        "frames/full_pose": {"unit": "rad", "frame": "camera", "missing": "nan"},
+        "frames/full_pose": {"unit": "rad", "frame": job.recipe.source.coordinates, "missing": "nan"},
         "frames/betas": {"missing": "nan"},
         "frames/valid": {"note": "as in the file"},
         "frames/has_smpl": {"note": "false where pose and shape are all zero"},
@@ -464,12 +468,19 @@ def _summary(
     )  # fmt: skip
 
 
+def _crop_note(job: _Job) -> str:
+    if job.crop_scale is None:
+        return "crop scale unknown"
+    how = "as boxes of its kind are the crops" if job.file.kind in _CROP_KINDS else "by its name"
+    return f"crop scale {job.crop_scale} {how}"
+
+
 def _notes(job: _Job, fields: Sequence[str]) -> list[str]:
     notes = []
     if not job.view_stated and ("features" in job.file.columns or "bbox" in job.file.columns):
         notes.append(
             f"the file does not say whose boxes and crops it has; they are kept as view {job.view!r}, "
-            + (f"crop scale {job.crop_scale} by its name" if job.crop_scale else "crop scale unknown")
+            + _crop_note(job)
             + "; --view names another"
         )
     if not job.found.gaps_known:

@@ -32,7 +32,7 @@ def store(tmp_path: Path) -> Path:
             sequence="a_00", person=person, split="test", frame_id=np.arange(FRAMES), fps=30.0,
             image_source="imageFiles/a_00/image_{frame_id:05d}.jpg", gender="male",
             fields={
-                "keypoints2d": rng.uniform(1, 900, (FRAMES, 18, 3)), "joints3d": rng.normal(size=(FRAMES, 24, 3)),
+                "keypoints2d": rng.uniform(0, 1, (FRAMES, 18, 3)) * (900, 900, 1), "joints3d": rng.normal(size=(FRAMES, 24, 3)),
                 "full_pose": rng.normal(size=(FRAMES, 72)), "betas": rng.normal(size=(FRAMES, 10)),
                 "has_smpl": np.ones(FRAMES, bool), "valid": rng.random(FRAMES) > 0.2,
             },
@@ -77,8 +77,14 @@ def test_the_file_has_the_keys_and_values_of_the_layout(store: Path) -> None:
     assert held["frame_id"][:9].tolist() == [1, 2, 3, 4, 5, 6, 9, 10, 11]
     assert held["img_name"][6] == "imageFiles/a_00/image_00009.jpg"
     points = opened.frames["keypoints2d"][kept]
-    np.testing.assert_array_equal(held["joints2D"][:, 0], points[:, 10])  # right ankle
-    np.testing.assert_array_equal(held["joints2D"][:, 12:, 2], 0)  # neck and top of the head
+    np.testing.assert_array_equal(held["joints2D"][:, 0, :2], points[:, 10, :2])  # right ankle
+    np.testing.assert_array_equal(held["joints2D"][:, 0, 2], points[:, 10, 2] > 0.3)
+    assert set(np.unique(held["joints2D"][..., 2])) == {0, 1}
+    np.testing.assert_array_equal(
+        held["joints2D"][:, 12:, 2], 0
+    )  # neck and top of the head: the nose's place
+    for filled in (12, 13):
+        np.testing.assert_array_equal(held["joints2D"][:, filled, :2], points[:, 0, :2])
     np.testing.assert_array_equal(held["pose"], opened.frames["full_pose"][kept])
     np.testing.assert_array_equal(held["bbox"], opened.views["tcmr"].bbox_cxcywh[kept])
     np.testing.assert_array_equal(held["features"], opened.features["spin-tcmr"].of(kept))
@@ -107,6 +113,7 @@ def test_joints_of_the_dataset_itself_are_written_about_the_root(tmp_path: Path)
         attributes={"dataset": "h36m", "synthetic": True, "default_view": "tcmr"},
     )  # fmt: skip
     summary = export_store(path)
+    assert Path(summary.file).name == "h36m_test_25fps_db.pt"
     held = load_joblib(Path(summary.file))
     assert held["frame_id"][:3].tolist() == [0, 2, 4]
     relative = (joints - joints[:, :1])[::2]
@@ -124,6 +131,85 @@ def test_joints_of_the_dataset_itself_are_written_about_the_root(tmp_path: Path)
     kept = np.isfinite(found).all(axis=(0, 2))
     assert kept.sum() == 17
     assert kept[spin49.index("hip")]
+
+
+@pytest.fixture
+def mpi(tmp_path: Path) -> Callable[..., Path]:
+    """As prepared from MPI-INF-3DHP; the view leaves out the first frame and frames 5, 6 and 9 (rows 4, 5, 8)."""
+
+    def write(sequence: str, split: str, image_source: str) -> Path:
+        rng = np.random.default_rng(6)
+        track = Track(
+            sequence=sequence, person=0, split=split, frame_id=np.arange(1, 13), fps=25.0, image_source=image_source,
+            fields={
+                "keypoints2d": np.concatenate([rng.uniform(1, 900, (12, 28, 2)), np.ones((12, 28, 1))], axis=2),
+                "joints3d": rng.normal(size=(12, 28, 3)), "joints3d_univ": rng.normal(size=(12, 28, 3)),
+                "valid": np.ones(12, bool),
+            },
+        )  # fmt: skip
+        keep = np.ones(12, bool)
+        keep[[0, 4, 5, 8]] = False
+        view = ViewRows(keep=keep, bbox_cxcywh=np.full((12, 4), 99.0))
+        named = {
+            "joint_set": "mpii3d28_official",
+            "joint_names": list(get_joint_set("mpii3d28_official").names),
+        }
+        write_store(
+            tmp_path / "stores" / "mpi-inf-3dhp.zarr", [MemoryTrack.of(track, {"tcmr": view})],
+            nodes={f"frames/{name}": named for name in ("keypoints2d", "joints3d", "joints3d_univ")},
+            attributes={"dataset": "mpi-inf-3dhp", "synthetic": True, "default_view": "tcmr"},
+        )  # fmt: skip
+        return tmp_path / "stores" / "mpi-inf-3dhp.zarr"
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("sequence", "split", "name"),
+    [("S3_Seq2_video_7", "train", "subj3_seq2_vid7_seg"), ("TS6", "test", "subj6_seg")],
+)
+def test_segments_end_where_a_view_leaves_frames_out(
+    mpi: Callable[..., Path], sequence: str, split: str, name: str
+) -> None:
+    """Windows of old code run over rows of one name, so that a frame that is left out must end it."""
+    store = mpi(sequence, split, "somewhere/img_{frame_id:06d}.jpg")
+    held = load_joblib(Path(export_store(store, split=split).file))
+    assert held["vid_name"].tolist() == [f"{name}{segment}" for segment in (0, 0, 0, 1, 1, 2, 2, 2)]
+    assert held["frame_id"].tolist() == [f"img_{number:06d}" for number in (2, 3, 4, 7, 8, 10, 11, 12)]
+
+
+def test_frames_in_videos_have_the_names_of_extracted_ones(mpi: Callable[..., Path], tmp_path: Path) -> None:
+    store = mpi("S3_Seq2_video_7", "train", "S3/Seq2/imageSequence/video_7.avi#{frame_id}")
+    file = Path(export_store(store).file)
+    held = load_joblib(file)
+    assert held["frame_id"].tolist() == [f"frame_{number:06d}" for number in (2, 3, 4, 7, 8, 10, 11, 12)]
+    clips = open_store(import_file(file, "mpi-inf-3dhp", tmp_path).store).clips
+    assert clips["first_frame"].tolist() == [2, 7, 10]
+    assert set(clips["image_source"]) == {"S3/Seq2/imageSequence/video_7.avi#{frame_id}"}
+
+
+@pytest.mark.parametrize(
+    ("dataset", "track", "name"),
+    [
+        ("3dpw", "downtown_bus_00_1", "downtown_bus_00_1"),
+        ("amass", "ACCAD_Male1_a_poses_0", "ACCAD_Male1_a_poses"),
+        ("instavariety", "insta_variety_03-12_0", "insta_variety_03-12"),
+        ("pennaction", "0007_0", "labels/0007.mat"),
+        ("posetrack", "000001_bonn_train_3", "000001_bonn_train_3"),
+    ],
+)
+def test_tracks_are_called_as_in_the_layout(dataset: str, track: str, name: str, tmp_path: Path) -> None:
+    sequence, _, person = track.rpartition("_")
+    made = Track(
+        sequence=sequence, person=int(person), split="train", frame_id=np.arange(4),
+        fields={"has_smpl": np.ones(4, bool)},
+    )  # fmt: skip
+    view = ViewRows(keep=np.ones(4, bool), bbox_cxcywh=np.full((4, 4), 9.0))
+    path = tmp_path / "stores" / f"{dataset}.zarr"
+    attributes = {"dataset": dataset, "synthetic": True, "default_view": "tcmr"}
+    write_store(path, [MemoryTrack.of(made, {"tcmr": view})], attributes=attributes)
+    held = load_joblib(Path(export_store(path).file))
+    assert set(held["vid_name"]) == {name}
 
 
 def test_an_export_says_that_it_is_synthetic_and_its_import_knows(store: Path, tmp_path: Path) -> None:

@@ -204,7 +204,8 @@ def test_minus_pelvis_is_found_among_the_pairs_of_spin49(
     assert "full_pose" not in store.frames
     assert any("no SMPL" in line for line in summary.notes)
     assert store.frames["frame_id"][:].tolist() == [1, 3, 5]
-    assert store.clips[["subject", "camera", "fps"]].to_numpy().tolist() == [["01", "04", 25.0]]
+    assert store.clips[["subject", "camera", "fps"]].to_numpy().tolist() == [["S1", "60457274", 25.0]]
+    assert store.clips["action"].tolist() == ["Directions"]  # columns as in a store of the raw files
     assert store.views["tcmr"].attrs["crop_scale"] == 1.0
 
 
@@ -237,14 +238,46 @@ def test_names_of_images_number_the_frames_of_mpi(
 ) -> None:
     db = make_db(rng, {"subj1_seg0": [1, 2, 4]}, joints=49)
     db["frame_id"] = np.array(["img_000001", "img_000002", "img_000004"])
-    db["img_name"] = np.array([f"/m/test/TS1/imageSequence/{stem}.jpg" for stem in db["frame_id"]])
+    folder = "mpi_inf_3dhp_test_set/TS1/imageSequence"
+    db["img_name"] = np.array([f"/m/data/{folder}/{stem}.jpg" for stem in db["frame_id"]])
     db["valid_i"] = db.pop("valid")[:, None].astype(np.float64)
     store, summary = bring(write_db(db, "mpii3d_val_scale12_db.pt"), root, "mpi-inf-3dhp")
     assert summary.split == "test"
     assert store.frames["frame_id"][:].tolist() == [1, 2, 4]
-    assert store.clips["image_source"][0] == "TS1/imageSequence/img_{frame_id:06d}.jpg"
+    assert store.clips["image_source"][0] == f"{folder}/img_{{frame_id:06d}}.jpg"
     assert "joints3d_univ" in store.frames
     np.testing.assert_array_equal(store.frames["valid"][:], db["valid_i"][:, 0] != 0)
+
+
+@pytest.mark.parametrize(
+    ("folder", "source"),
+    [
+        ("/m/h36m/images/s_09_act_16_subact_02_ca_01/", "images/s_09_act_16_subact_02_ca_01/"),
+        ("/m/elsewhere/s_09_act_16_subact_02_ca_01/", "s_09_act_16_subact_02_ca_01/"),
+    ],
+)
+def test_images_of_human36m_lie_under_the_raw_folder(
+    rng: np.random.Generator, write_db: WriteDb, root: Path, folder: str, source: str
+) -> None:
+    name = "s_09_act_16_subact_02_ca_01"
+    db = make_db(rng, {f"{folder}_9": [0, 2]}, joints=49)
+    db["vid_name"] = np.array([f"{folder[:-1]}_9"] * 2)
+    db["img_name"] = np.array([f"{folder}{name}_{number:06d}.jpg" for number in (1, 3)])
+    del db["valid"]
+    clip = bring(write_db(db, "h36m_test_25fps_tight_db.pt"), root, "h36m")[0].clips.iloc[0]
+    assert clip["image_source"] == source + name + "_{frame_id:06d}.jpg"
+    assert clip[["subject", "action", "camera"]].tolist() == ["S9", "WalkTogether", "54138969"]
+
+
+def test_motions_stay_in_the_world(rng: np.random.Generator, write_db: WriteDb, root: Path) -> None:
+    names = np.array(["ACCAD_Male1_a_poses"] * 3 + ["CMU_01_01_01_poses"] * 2)
+    theta = rng.normal(size=(5, 82))
+    store, summary = bring(write_db({"theta": theta, "vid_name": names}, "amass_db.pt"), root, "amass")
+    assert (summary.split, summary.gaps_known) == ("train", False)
+    assert store.clips["track"].tolist() == ["ACCAD_Male1_a_poses_0", "CMU_01_01_01_poses_0"]
+    np.testing.assert_array_equal(store.frames["full_pose"][:], theta[:, :72].astype(np.float32))
+    np.testing.assert_array_equal(store.frames["betas"][:], theta[:, 72:].astype(np.float32))
+    assert store.frames["full_pose"].attrs["frame"] == "world"
 
 
 def test_a_name_that_comes_back_goes_on_or_begins_a_track(
@@ -326,6 +359,7 @@ def test_spins_archive_is_read(
     assert store.clips["gender"].tolist() == ["male", "female"]
     boxes = np.concatenate([centers, np.repeat(scales[:, None] * 200, 2, 1)], axis=1)
     np.testing.assert_allclose(store.views["spin"].bbox_cxcywh, boxes, rtol=1e-6)
+    assert store.views["spin"].attrs["crop_scale"] == 1.0  # SPIN's 1.2 is in `scale`
     np.testing.assert_array_equal(np.isnan(store.frames["joints3d"][:]).all(axis=(0, 2)), np.arange(24) == 3)
     assert len(store.features) == 0
 
@@ -345,7 +379,8 @@ def test_human_data_is_read(rng: np.random.Generator, tmp_path: Path, root: Path
     store, summary = bring(path, root)
     expected = np.concatenate([orient, body.reshape(3, 69)], axis=1).astype(np.float32)
     np.testing.assert_array_equal(store.frames["full_pose"][:], expected)
-    assert store.views["tcmr"].bbox_cxcywh[0].tolist() == [30, 50, 40, 60]
+    assert store.views["tcmr"].bbox_cxcywh[0].tolist() == [30, 50, 60, 60]
+    assert store.views["tcmr"].attrs["crop_scale"] == 1.0
     assert store.clips["gender"].tolist() == ["female"]
     assert summary.left_out == ["keypoints2d"]
 

@@ -34,10 +34,14 @@ class ProcessedFacts(BaseModel):
     file: str
     splits: dict[str, str]
     track: Pattern
+    values: dict[str, dict[str, str]] = {}
+    names: list[tuple[Pattern, str]] = []
     images: Pattern = "[^/]+/[^/]+"
     number: Literal["number", "stem", "none"] = "number"
     offset: int = 0
     keypoints: list[JointSetId] = []
+    seen_above: float | None = None
+    filler: str | None = None
     joints: dict[str, JointSetId] = {}
     joints_field: dict[str, str] = {}
     joints_note: str = ""

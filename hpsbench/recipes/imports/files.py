@@ -194,7 +194,10 @@ def _boxes(centers: Array, sizes: Array) -> Array:
 
 
 def _human_data(path: Path) -> Processed:
-    """HumanData: boxes as corner and size, SMPL parameters in a dictionary. Its 190 joints have no names here."""
+    """HumanData: boxes as corner and size, which need not be squares, SMPL parameters in a dictionary.
+
+    Its 190 joints have no names here.
+    """
     arrays: dict[str, Any] = load_npz(path)
     flat = {"image_path": arrays.pop("image_path")}
     smpl = _dictionary(arrays.pop("smpl", None))
@@ -215,7 +218,8 @@ def _human_data(path: Path) -> Processed:
     found = _from_arrays(path, "humandata", flat, wanted)
     columns = dict(found.columns)
     if boxes is not None:
-        cxcywh = _boxes(boxes[:, :2] + boxes[:, 2:4] / 2, boxes[:, 2:4])
+        side = boxes[:, 2:4].max(axis=1, keepdims=True)
+        cxcywh = _boxes(boxes[:, :2] + boxes[:, 2:4] / 2, np.repeat(side, 2, axis=1))
         columns["bbox"] = Column((4,), lambda a, b: cxcywh[a:b], len(cxcywh))
     left_out = [key for key in arrays if not key.startswith("__") and key != "config"]
     return Processed(path, "humandata", rows, columns, layout, left_out)

@@ -302,4 +302,5 @@ def _parse(track: FileTrack, facts: ProcessedFacts, *, by_image: bool) -> dict[s
     sequence, person = told.pop("sequence", name), told.pop("person", "0")
     if track.ordinal:
         person = f"{person}~{track.ordinal + 1}"
-    return {"sequence": sequence, "person": person, **{key: told[key] for key in _COLUMNS if key in told}}
+    columns = {key: facts.values.get(key, {}).get(told[key], told[key]) for key in _COLUMNS if key in told}
+    return {"sequence": sequence, "person": person, **columns}
