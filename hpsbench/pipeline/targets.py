@@ -5,7 +5,7 @@ are normalised in; a `.json` beside each says what made it.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ SIDE = 56
 FINE = 4
 """Silhouettes are filled at so many times the side, then averaged and halved at one half."""
 CROP_SCALE = 1.2
-"""Of the crop that 2D targets are normalised in (training recipes: `data.crop_scale`)."""
+"""Of the crop that 2D targets are normalised in (training recipes: `data.crop_scale`), where images are not crops already."""
 USER_MASKS = "masks"
 
 
@@ -39,7 +39,7 @@ def write_targets(
     *,
     view: str,
     kind: str,
-    crop_scale: float = CROP_SCALE,
+    crop_scale: float | None = None,
     method: str = "dis",
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def write_targets(
         root: data root.
         view: whose rows and boxes.
         kind: `masks` or `flow`.
-        crop_scale: of the crop over the box.
+        crop_scale: of the crop over the box; None: 1.2, and 1 where a view's boxes are the images, which are crops already.
         method: of flow.
         progress: called as (rows done, rows, note).
 
@@ -68,6 +68,8 @@ def write_targets(
         raise UnknownName("kind of target", kind, KINDS)
     store = open_store(store_path)
     rows = np.flatnonzero(store.views[view].keep)
+    if crop_scale is None:
+        crop_scale = target_crop_scale(store.views[view].attrs)
     make, about = (
         _masks(store, root, view, crop_scale)
         if kind == "masks"
@@ -102,6 +104,11 @@ def write_targets(
     }
     path.with_suffix(".json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
     return {**card, "path": str(path)}
+
+
+def target_crop_scale(view: Mapping[str, Any]) -> float:
+    """Of the crop that the 2D targets of a view are normalised in, by the view's attributes."""
+    return 1.0 if (view.get("box") or {}).get("rule") == "fixed" else CROP_SCALE
 
 
 Make = Callable[[int], Array | None]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hpsbench.errors import MissingData, UnknownName
-from hpsbench.pipeline.targets import SIDE, fill, write_targets
+from hpsbench.pipeline.targets import SIDE, fill, target_crop_scale, write_targets
 from hpsbench.store.reader import ClipStore, open_store
 
 
@@ -37,6 +37,7 @@ def seen_in_crop(store: ClipStore, row: int) -> np.ndarray:
 
 def test_true_silhouettes_cover_the_keypoints(root: Path, store: ClipStore) -> None:
     card = write_targets(store.path, root, view="tcmr", kind="masks")
+    assert card["crop_scale"] == 1.2
     masks = np.load(card["path"])
     kept = store.views["tcmr"].keep
     assert masks.shape == (len(store), SIDE, SIDE)
@@ -51,6 +52,15 @@ def test_true_silhouettes_cover_the_keypoints(root: Path, store: ClipStore) -> N
         hit += grown[points[:, 1], points[:, 0]].tolist()
     assert np.mean(hit) > 0.9
     assert json.loads(Path(card["path"]).with_suffix(".json").read_text())["source"].startswith("silhouettes")
+
+
+def test_targets_of_images_that_are_crops_lie_over_the_images() -> None:
+    assert (
+        target_crop_scale({"crop_scale": 1.0, "box": {"rule": "fixed", "cxcywh": [112, 112, 224, 224]}})
+        == 1.0
+    )
+    assert target_crop_scale({"crop_scale": 1.0, "box": {"rule": "smoothed"}}) == 1.2
+    assert target_crop_scale({}) == 1.2
 
 
 def test_a_users_masks_win_and_missing_ones_are_counted(root: Path, store: ClipStore) -> None:

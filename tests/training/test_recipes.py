@@ -11,6 +11,7 @@ import pytest
 
 from hpsbench.bodies.smpl import load_bodies
 from hpsbench.models._catalog import load_system
+from hpsbench.recipes.catalog import get_recipe
 from hpsbench.training.config import FITS, TrainingRecipe, get_training_recipe, list_training_recipes
 from hpsbench.training.loop import train
 
@@ -47,6 +48,19 @@ def _bodies(root: Path, synthetic: bool) -> Any:
 
 def test_there_is_a_recipe_for_every_published_setting() -> None:
     assert len(NAMES) >= 30
+
+
+def test_keypoints_of_images_that_are_crops_fill_them() -> None:
+    """InstaVariety's keypoints are 2 x / 224 - 1; those of the other sets lie in 1.2 times the box."""
+    views = cache(lambda dataset: get_recipe(dataset).views)
+    for name in NAMES:
+        recipe = get_training_recipe(name)
+        for sources in (recipe.sources, recipe.synthetic.get("sources", ())):
+            read = recipe.model_validate({**recipe.model_dump(), "sources": sources}).all_sources()
+            for source in read:
+                box = views(source.dataset)[str(source.view)].box
+                wanted = 1.0 if box.rule == "fixed" else 1.2
+                assert source.crop_scale == wanted, (name, source.dataset)
 
 
 @pytest.mark.parametrize("name", NAMES)
