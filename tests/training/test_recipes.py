@@ -17,7 +17,7 @@ from hpsbench.training.loop import train
 
 NAMES = [name for name in list_training_recipes() if name not in FITS]
 # These read what the frame-based system makes of its own features.
-ON_EMBEDDED = ("lstm-kalman", "spin-head", "vibe-generator")
+ON_EMBEDDED = ("lstm-kalman", "spin-head", "spin-head-mix", "vibe-generator")
 
 
 def sets(name: str) -> tuple[str, ...]:
@@ -61,6 +61,33 @@ def test_keypoints_of_images_that_are_crops_fill_them() -> None:
                 box = views(source.dataset)[str(source.view)].box
                 wanted = 1.0 if box.rule == "fixed" else 1.2
                 assert source.crop_scale == wanted, (name, source.dataset)
+
+
+SPARSE = {"instavariety": 16, "mpi-inf-3dhp": 16, "h36m": 16}
+OVERLAPPING = {**SPARSE, "pennaction": 4, "posetrack": 4, "3dpw": 4}
+STRIDES = {
+    "vibe": OVERLAPPING,
+    "vibe-wo-3dpw": OVERLAPPING,
+    "vibe-released": OVERLAPPING,
+    "dtsvibe": OVERLAPPING,
+    "dtsvibe-no-flow": OVERLAPPING,
+    "catfa": OVERLAPPING,
+    "tcmr": dict.fromkeys(OVERLAPPING, 1),
+    "tcmr-wo-3dpw": dict.fromkeys(OVERLAPPING, 16),
+    "mpsnet": dict.fromkeys(OVERLAPPING, 16),
+}
+
+
+@pytest.mark.parametrize("name", STRIDES)
+def test_windows_start_as_often_as_the_released_loaders_have_it(name: str) -> None:
+    """VIBE's classes overlap Penn Action, PoseTrack and 3DPW by three quarters; TCMR's by all but a frame, or not at all."""
+    found = {source.dataset: source.stride for source in get_training_recipe(name).all_sources()}
+    assert found == {dataset: STRIDES[name][dataset] for dataset in found}
+
+
+def test_tcmr_without_3dpw_trains_as_long_as_its_configuration_says() -> None:
+    assert get_training_recipe("tcmr").schedule.epochs == 30
+    assert get_training_recipe("tcmr-wo-3dpw").schedule.epochs == 45
 
 
 @pytest.mark.parametrize("name", NAMES)
