@@ -13,6 +13,7 @@ from hpsbench.pipeline.assemble import store_path
 from hpsbench.pipeline.work import Progress, silent
 from hpsbench.recipes.access import SYNTHETIC_MARK, RawRoot, find_raw
 from hpsbench.recipes.catalog import get_recipe
+from hpsbench.recipes.document import rows_in_words
 from hpsbench.recipes.manifest import raw_manifest
 from hpsbench.recipes.schema import Expected, Recipe
 from hpsbench.recipes.sequences import (
@@ -118,7 +119,10 @@ def verify(
             problems += _check_origin(recipe, raw, store, root)
     synthetic = raw.is_synthetic if raw is not None else bool(store is not None and store.synthetic)
     counts = [] if synthetic or store is None else _compare_counts(recipe, store)
-    problems += [_count_problem(count) for count in counts if count["found"] != count["value"]]
+    if store is not None:
+        problems += [
+            _count_problem(count, recipe, store) for count in counts if count["found"] != count["value"]
+        ]
     if store is not None and not synthetic:
         problems += _check_lengths(recipe, store)
     return VerifyReport(
@@ -141,7 +145,8 @@ def _opened(path: Path) -> ClipStore | None:
 
 
 def _with_causes(problem: Problem, recipe: Recipe) -> Problem:
-    causes = tuple(defect.text for defect in recipe.defects if problem.kind in defect.explains)
+    known = tuple(defect.text for defect in recipe.defects if problem.kind in defect.explains)
+    causes = (*problem.causes, *known)
     return replace(problem, causes=causes) if problem.severity == "error" or causes else problem
 
 
@@ -321,11 +326,40 @@ def _count(expected: Expected, store: ClipStore) -> int:
     return int(rows.sum())
 
 
-def _count_problem(count: Mapping[str, Any]) -> Problem:
+def _count_problem(count: Mapping[str, Any], recipe: Recipe, store: ClipStore) -> Problem:
     what = " ".join(str(part) for part in (count["split"], count["what"], count["view"]) if part)
+    text = f"found {count['found']}, expected {count['value']} ({count['source']})"
+    left_out = _left_out(count, store)
     return Problem(
         severity="error" if count["certain"] else "warning",
         kind="count",
         where=what,
-        text=f"found {count['found']}, expected {count['value']} ({count['source']})",
+        text=f"{text}; the view leaves out {left_out}" if left_out else text,
+        causes=tuple(_other_views(count, recipe)),
     )
+
+
+def _left_out(count: Mapping[str, Any], store: ClipStore) -> str:
+    """How many rows the view of a count leaves out for which reason; empty for counts of no view."""
+    if count["view"] is None:
+        return ""
+    counts = (store.views[count["view"]].attrs.get("counts") or {}).get(count["split"], {})
+    return ", ".join(
+        f"{rows:,} {reason}" for reason, rows in counts.items() if reason not in ("rows", "kept", "tracks")
+    )
+
+
+def _other_views(count: Mapping[str, Any], recipe: Recipe) -> Iterator[str]:
+    """Where the number found is that of another view, both rules: they are often taken for each other."""
+    if count["view"] is None:
+        return
+    for other in recipe.expected:
+        if (other.split, other.value) == (count["split"], count["found"]) and other.view not in (
+            None,
+            count["view"],
+        ):
+            yield (
+                f"{other.value:,} is the count of the view {other.view}, which keeps other rows "
+                f"({rows_in_words(recipe.views[other.view])}) than {count['view']} "
+                f"({rows_in_words(recipe.views[count['view']])})"
+            )

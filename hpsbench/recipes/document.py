@@ -170,7 +170,7 @@ def _field_row(name: str, facts: FieldFacts) -> tuple[str, ...]:
 
 def _view_row(name: str, view: ViewRule) -> tuple[str, ...]:
     scale = "" if view.crop_scale is None else f"{view.crop_scale:.4g}"
-    return f"`{name}`", _box(view), scale, _rows(view), view.source, view.note
+    return f"`{name}`", _box(view), scale, rows_in_words(view), view.source, view.note
 
 
 def _box(view: ViewRule) -> str:
@@ -202,8 +202,8 @@ def _tight(box: TightBox) -> str:
     return f"{box.factor:g} x longer side of the keypoints with {seen}"
 
 
-def _rows(view: ViewRule) -> str:
-    """What decides which rows are kept, in words."""
+def rows_in_words(view: ViewRule) -> str:
+    """What decides which rows a view keeps, such as `more than 6 of 12 joints seen; with a box`."""
     said = []
     if view.cameras:
         said.append(f"camera {', '.join(view.cameras)}")

@@ -50,6 +50,29 @@ def test_real_data_is_counted_against_the_recipe(make_root: Callable[..., Path])
     assert any("validation" in cause for cause in missing[0].causes)
 
 
+def test_the_count_of_another_view_is_explained_by_its_rule(
+    make_root: Callable[..., Path], tmp_path: Path
+) -> None:
+    """As 34,561 against 35,515 frames of 3DPW: one counts frames with seven joints, one those with a valid camera."""
+    root = make_root(own=True)
+    (root / "raw/3dpw/hpsbench-synthetic.json").unlink()
+    text = get_recipe("3dpw").path.read_text().replace("value = 35515", "value = 72")
+    (tmp_path / "own" / "datasets").mkdir(parents=True)
+    (tmp_path / "own" / "datasets" / "3dpw.toml").write_text(text.replace("value = 34561", "value = 77"))
+    prepare("3dpw", root, accept_licence=True, recipes=tmp_path / "own")
+    report = verify("3dpw", root, recipes=tmp_path / "own")
+    problems = {problem.where: problem for problem in report.problems if problem.kind == "count"}
+    spin = problems["test kept spin"]
+    assert spin.causes[0] == (
+        "77 is the count of the view tcmr, which keeps other rows (more than 6 of 12 joints seen; with a box) than spin "
+        "(`valid`; with a box)"
+    )
+    assert "found 77, expected 72" in spin.text
+    assert "camera-invalid" in spin.text.partition("the view leaves out ")[2]
+    assert "too-few-visible" in problems["test kept tcmr"].text
+    assert "leaves out" not in problems["test tracks"].text
+
+
 def test_counts_and_lengths_may_hold_for_some_clips_only(
     make_root: Callable[..., Path], tmp_path: Path
 ) -> None:
