@@ -67,7 +67,7 @@ def latex(board: Board) -> str:
     rows = []
     for _, entry in board.entries:
         marked = ",".join(marks[flag] for flag in entry.flags)
-        name = _tex(entry.name) + (rf"\textsuperscript{{{marked}}}" if marked else "")
+        name = _tex(_title(entry, board)) + (rf"\textsuperscript{{{marked}}}" if marked else "")
         rows.append(" & ".join([name, *(_tex(_value(entry.metrics.get(n))) for n in board.metrics)]) + r" \\")
     notes = [
         rf"\multicolumn{{{1 + len(board.metrics)}}}{{l}}{{\footnotesize {mark}: {_tex(_flag(flag))}}} \\"
@@ -121,18 +121,25 @@ def eval_results(entry: Entry, *, dataset_id: str, date: str | None = None, sour
     return "\n".join(lines) + "\n"
 
 
+def _title(entry: Entry, board: Board) -> str:
+    """Name, and the seed where entries of the board differ in nothing else."""
+    if len(entry.seeds) > 1:
+        return f"{entry.name} ({len(entry.seeds)} seeds)"
+    alike = [other for _, other in board.entries if other.name == entry.name and len(other.seeds) == 1]
+    return f"{entry.name}, seed {entry.seeds[0]}" if entry.seeds and len(alike) > 1 else entry.name
+
+
 def _measured(board: Board) -> list[str]:
     head = ["", "system", *(f"{name}, {_unit(board, name)}" for name in board.metrics), "frames", "3DPW in training", "flags", "entry"]  # fmt: skip
     rows = []
     for rank, (file, entry) in enumerate(board.entries, 1):
-        seeds = f" ({len(entry.seeds)} seeds)" if len(entry.seeds) > 1 else ""
         trained = {True: "yes", False: "no", None: "not known"}[entry.trained_with_3dpw]
         values = [_value(entry.metrics.get(name)) for name in board.metrics]
         link = f"[{file.name}]({file.name})"
         rows.append(
             [
                 str(rank),
-                entry.name + seeds,
+                _title(entry, board),
                 *values,
                 f"{entry.scored:,}",
                 trained,
@@ -162,7 +169,11 @@ def _reported(numbers: Sequence[Reported]) -> list[str]:
 
 def _index(boards: Sequence[Board]) -> str:
     rows = [
-        [f"[{board.path}]({board.path}/README.md)", str(len(board.entries)), board.entries[0][1].name]
+        [
+            f"[{board.path}]({board.path}/README.md)",
+            str(len(board.entries)),
+            _title(board.entries[0][1], board),
+        ]
         for board in boards
     ]
     lines = _md(["board", "entries", "first"], rows) if rows else ["No measured entries yet."]

@@ -31,13 +31,14 @@ def publish(found: Reproduced, folder: Path, forms: Mapping[str, Callable[[Repro
 
 
 def _results(found: Reproduced) -> list[tuple[Result, str]]:
-    """Every result of the table once, with a name for people."""
+    """Every result of the table once, with a name for people: of what was trained, or of the control that it is."""
     chosen: dict[str, tuple[Result, str]] = {}
     for filled in (*found.cells, *found.controls):
         for result in () if filled.undertrained else filled.results:
+            trained = filled.cell.row if filled.cell.control else result.provenance.get("trained")
             step = str(result.provenance.get("step"))
             if not result.partial:
-                chosen.setdefault(step, (result, str(result.provenance.get("trained") or result.system)))
+                chosen.setdefault(step, (result, str(trained or result.system)))
     return list(chosen.values())
 
 

@@ -183,6 +183,20 @@ def test_the_best_stands_first_and_reported_numbers_apart(boards: Path, save: Sa
     assert "82.9" not in measured
 
 
+def test_entries_that_differ_in_the_seed_alone_say_which(boards: Path, save: Save) -> None:
+    for seed in (0, 1):
+        submit(save("vibe", 52.0 + seed, seeds=(seed,)), boards)
+    submit(save("catfa", 60.0), boards)
+    page = board_page(read_board(boards, "synthetic/3dpw/tcmr@1"))
+    assert [
+        line.split("|")[2].strip() for line in page.splitlines() if line.startswith("| ") and "json" in line
+    ] == [
+        "vibe, seed 0",
+        "vibe, seed 1",
+        "catfa",
+    ]
+
+
 def test_a_synthetic_page_says_so_and_shows_no_reported_numbers(boards: Path, save: Save) -> None:
     submit(save(), boards)
     page = board_page(read_board(boards, "synthetic/3dpw/tcmr@1"))

@@ -33,3 +33,19 @@ def test_a_table_and_its_results_go_to_the_boards_once(
     assert "--root R" in page
     assert "/data/mine" not in page
     assert entries[0][1].trained_with_3dpw is False
+
+
+def test_a_control_is_named_as_in_the_table(
+    make_reproduced: Callable[..., Reproduced], tmp_path: Path
+) -> None:
+    found = make_reproduced("catfa:table5", value=lambda cell: 100.0)
+    control = next(f for f in found.controls if f.cell.method == "spin-median" and f.results)
+    result = replace(
+        control.results[0],
+        system="spin+median5",
+        windowing="system",
+        provenance={"step": "one", "trained": "spin-head"},
+    )
+    publish(replace(found, cells=(), controls=(replace(control, results=(result,)),)), tmp_path, FORMS)
+    entries = read_board(tmp_path, "synthetic/3dpw/vibe@1").entries
+    assert [entry.name for _, entry in entries] == ["SPIN, median of 5 frames"]
