@@ -21,7 +21,8 @@ from hpsbench.types import Array, BoolArray, FloatArray, IntArray
 
 LONGEST_BODY = 4.0  # metres between two joints of one person
 LARGEST_BETA = 20.0
-LARGEST_ROTATION = 4 * np.pi  # radians; axis-angle vectors longer than this are another unit
+# Radians; axis-angle vectors longer than this are another unit, but that of the root, which may go round and round.
+LARGEST_ROTATION = 4 * np.pi
 LIMB_TOLERANCE = 0.02  # spread of a limb's length over a track, relative to its length
 KEYPOINT_TOLERANCE = 0.25  # distance of keypoints from projected joints, relative to the person's size
 SWAPPED_SHARE = 0.2  # of a track's frames that may lie further away
@@ -165,7 +166,7 @@ def _check_track(store: ClipStore, track: TrackRows) -> Iterator[Problem]:
         if name in values:
             size = np.abs(values[name][valid])
             if name == "full_pose":
-                size = np.linalg.norm(size.reshape(-1, 24, 3), axis=2)
+                size = np.linalg.norm(size.reshape(-1, 24, 3), axis=2)[:, 1:]
             size = size[np.isfinite(size)]
             if size.size and size.max() > limit:
                 text = f"values up to {size.max():.1f}, at most {limit:.1f} expected"

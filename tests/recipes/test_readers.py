@@ -214,6 +214,18 @@ class TestAMASS:
         assert track.frame_id[1] == step
         assert track.fps == pytest.approx(fps)
 
+    def test_a_root_that_goes_round_and_round_is_radians(
+        self, make_raw: Callable[..., Path], tmp_path: Path
+    ) -> None:
+        """The dancer of a motion file ends three turns further; the same rotations, so nothing is refused."""
+        name = "CMU/01/01_01_poses.npz"
+        arrays = dict(np.load(make_raw("amass") / name))
+        arrays["poses"][:, 1] += 6 * np.pi
+        path = tmp_path / "spun" / name
+        path.parent.mkdir(parents=True)
+        np.savez(path, **arrays)
+        assert read_amass(tmp_path / "spun", name).fields["full_pose"][:, 1].min() > 5 * np.pi
+
     def test_motions_that_the_rule_leaves_out_say_why(self, make_raw: Callable[..., Path]) -> None:
         raw = make_raw("amass")
         with pytest.raises(SequenceSkipped, match="24 frames a second") as slow:

@@ -135,6 +135,15 @@ def test_implausible_values_are_found(
     assert any(text in p.text and p.where.startswith("a_0") for p in problems)
 
 
+def test_a_root_may_turn_round_and_round(make_checked: Callable[..., Path]) -> None:
+    """Motion capture of a dancer counts on beyond a full turn; other joints cannot."""
+
+    def spin(fields: dict[str, Any]) -> None:
+        fields["full_pose"][:, 1] = np.linspace(0, 10 * np.pi, FRAMES)
+
+    assert found(make_checked(spin)) == []
+
+
 def test_frames_that_are_not_valid_are_not_vouched_for(make_checked: Callable[..., Path]) -> None:
     def change(fields: dict[str, Any]) -> None:
         fields["valid"][:8] = False

@@ -92,16 +92,17 @@ def check_radians(rotations: FloatArray, key: str, raw: RawSequence) -> None:
     """Refuse axis-angle vectors that are no radians.
 
     Args:
-        rotations: (T, 3 x joints).
+        rotations: (T, 3 x joints); joint 0 is the root, which motion capture may go on counting round and round.
         key: of the file.
         raw: the file.
 
     Raises:
-        UnitError: in most frames some joint turns by more than two full turns.
+        UnitError: in most frames some joint beside the root turns by more than two full turns.
     """
     some = rotations[:: max(1, len(rotations) // 100)].reshape(-1, rotations.shape[1] // 3, 3)
-    largest = float(np.median(np.linalg.norm(some, axis=-1).max(axis=1)))
-    if largest > _MOST_TURNED:
+    turned = np.linalg.norm(some, axis=-1)
+    if np.median(turned[:, 1:].max(axis=1)) > _MOST_TURNED:
+        largest = float(np.median(turned.max(axis=1)))
         raise UnitError(
             f"{raw.path}: read as radians, {key} turns joints by {largest:.3g}; it is in another unit, degrees perhaps"
         )
