@@ -115,3 +115,43 @@ def test_flow_of_hurt_frames_is_made_from_clean_flow(tiny_world: Path) -> None:
     clean = steps[hurt.needs[0]]
     assert (clean.kind, clean.key["features"]) == ("extract", "flow-dis-tcmr")
     assert steps[clean.needs[0]].kind == "flow-encoder"
+
+
+WITHOUT_3DPW = ("catfa:table1", "dtsvibe:table1", "mpsnet:table4", "spsnet:table1", "vibe:table1")
+
+
+def _trainings(table_id: str, root: Path) -> dict[tuple[str, str], dict[str, Any]]:
+    """(row, whether it is trained with 3DPW) -> the recipe that fills its cells, as it is trained on synthetic data."""
+    plan = plan_table(get_table(table_id), root, Options(device="cpu"), assume=True)
+    found = {}
+    for cell in plan.cells:
+        for evaluation in cell.evaluations:
+            trained = plan.steps.get(str(plan.steps[evaluation].key["checkpoint"]))
+            if trained is not None:
+                found[cell.cell.row, cell.cell.trained_with_3dpw] = trained.key["recipe"]
+    return found
+
+
+@pytest.mark.parametrize("table_id", WITHOUT_3DPW)
+def test_a_row_without_3dpw_does_not_train_on_it(table_id: str, tmp_path: Path) -> None:
+    trained = {
+        row: recipe for (row, with_it), recipe in _trainings(table_id, tmp_path).items() if with_it == "no"
+    }
+    assert trained
+    for row, recipe in trained.items():
+        assert "3dpw" not in {source["dataset"] for source in recipe["sources"]}, row
+
+
+def test_the_rows_of_an_ablation_differ_in_what_it_is_about(tmp_path: Path) -> None:
+    recipes = {row: recipe for (row, _), recipe in _trainings("vibe:table2", tmp_path).items()}
+    generator, whole = recipes["Baseline (only G)"], recipes["G + DM (VIBE)"]
+    assert generator["losses"] | {"adversarial": whole["losses"]["adversarial"]} == whole["losses"]
+    for part in ("sources", "data", "windows", "schedule", "optimiser", "options"):
+        assert generator[part] == whole[part], part
+
+
+def test_rows_with_the_same_supervision_have_the_same_sources(tmp_path: Path) -> None:
+    recipes = {row: recipe for (row, _), recipe in _trainings("catfa:table3", tmp_path).items()}
+    own, frame_based = recipes["Ours*"], recipes["SPIN* [6]"]
+    assert frame_based["sources"] == own["sources"]
+    assert {source["dataset"]: source["smpl"] for source in own["sources"]}["h36m"] is False
