@@ -117,6 +117,7 @@ class Prior(Table):
     steps: int = Field(default=5000, ge=1)
     batch: int = 60
     lr: float = 1e-3
+    clip_norm: float | None = None
     motions: Motions = Motions()
 
 

@@ -86,10 +86,15 @@ def columns(axis_angle: Tensor) -> Tensor:
 
 
 def vae_loss(poses: Tensor, made: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
-    """Squared error of poses (B, T, 144) and, once more with weight 20, of the root; divergence per motion with weight 0.1."""
+    """Squared error of poses (B, T, 144) and, once more with weight 20, of the root; divergence with weight 0.1.
+
+    All three are sums over a motion's frames and numbers, averaged over motions, as in MEVA `meva/lib/loss_funcs.py`: were the
+    errors means over frames and numbers, the divergence would outweigh them ten thousandfold and the latents say nothing.
+    """
     away = (made - poses).square()
-    divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=-1).mean()
-    return away.mean() + ROOT_WEIGHT * away[..., :6].mean() + DIVERGENCE_WEIGHT * divergence
+    divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=-1)
+    error = away.sum(dim=(1, 2)) + ROOT_WEIGHT * away[..., :6].sum(dim=(1, 2))
+    return (error + DIVERGENCE_WEIGHT * divergence).mean()
 
 
 def _fitted(
@@ -116,6 +121,8 @@ def _fitted(
         found = loss(motion)
         optimiser.zero_grad()
         found.backward()  # type: ignore[no-untyped-call]
+        if rule.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(network.parameters(), rule.clip_norm)
         optimiser.step()
         if progress is not None:
             progress(number, rule.steps, f"{name}, loss {found.item():.4f}")
