@@ -1,6 +1,6 @@
 """What a loss term sees of one training step, and what it hands back."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor
 
-from hpsbench.bodies.joints import get_joint_set
+from hpsbench.bodies.joints import convert_indices, get_joint_set
 from hpsbench.bodies.smpl import BodyModel
 from hpsbench.errors import HpsbenchError
 from hpsbench.models._system import HPSOutput
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hpsbench.models._mposer import MPoser
 
 LSP_IN_SPIN49 = slice(25, 39)
+LSP_IN_H36M = convert_indices("h36m17_regressor", "lsp14")
 HIPS = tuple(get_joint_set("lsp14").indices(("Right Hip", "Left Hip")))
 
 
@@ -101,10 +102,21 @@ class Step:
 
         Of a system that predicts frame T // 2 alone, only that frame's; the others are 0.
         """
+        return self._lsp(lambda rotmat, betas: self.body.spin49(rotmat, betas)[:, LSP_IN_SPIN49])
+
+    @cached_property
+    def regressed_joints(self) -> tuple[Tensor, Tensor]:
+        """As `target_joints`, of annotated bodies by the H36M regressor: the joints that protocols score and filters measure.
+
+        SPIN's joints of the same names lie up to centimetres beside them.
+        """
+        return self._lsp(lambda rotmat, betas: self.body.joints(rotmat, betas, via="h36m17")[:, LSP_IN_H36M])
+
+    def _lsp(self, joints_of: Callable[[Tensor, Tensor], Tensor]) -> tuple[Tensor, Tensor]:
         batch, used = self.batch, torch.tensor(sorted(set(self.index.tolist())), device=self.index.device)
         with torch.no_grad():
             rotmat, betas = batch.rotmat[:, used].flatten(0, 1), batch.betas[:, used].flatten(0, 1)
-            lsp = self.body.spin49(rotmat, betas)[:, LSP_IN_SPIN49].reshape(len(batch.rotmat), -1, 14, 3)
+            lsp = joints_of(rotmat, betas).reshape(len(batch.rotmat), -1, 14, 3)
             found = lsp.new_zeros(*batch.has_smpl.shape, 14, 3)
             found[:, used] = lsp
         if batch.joints3d is None or batch.has_joints3d is None:

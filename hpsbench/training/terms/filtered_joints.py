@@ -5,7 +5,7 @@ from hpsbench.training.step import HIPS, Part, Step, present
 
 
 def term(step: Step) -> Part:
-    """See `joints3d_loss`."""
-    target, has = step.target_joints
+    """See `joints3d_loss`; annotated bodies' joints are regressed, as those that are filtered and those that are scored."""
+    target, has = step.regressed_joints
     found = present(step.output.joints3d, "joints").flatten(0, 1)
     return Part(joints3d_loss(found, target.flatten(0, 1), has.flatten(), HIPS), has.sum())

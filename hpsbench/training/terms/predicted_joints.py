@@ -5,7 +5,7 @@ from hpsbench.training.step import HIPS, Part, Step, auxiliary
 
 
 def term(step: Step) -> Part:
-    """See `joints3d_loss`."""
-    target, has = step.target_joints
+    """See `joints3d_loss`; joints as for `filtered_joints`."""
+    target, has = step.regressed_joints
     found = auxiliary(step, "prior").flatten(0, 1)
     return Part(joints3d_loss(found, target.flatten(0, 1), has.flatten(), HIPS), has.sum())
