@@ -25,9 +25,13 @@ def keypoints2d_loss(pred: Tensor, target: Tensor) -> Tensor:
 
 
 def keypoints2d_distance_loss(pred: Tensor, target: Tensor) -> Tensor:
-    """As `keypoints2d_loss`, of absolute instead of squared differences. HMR and HMMR (section 3.2)."""
+    """Absolute 2D differences weighted by confidence; arguments as for `keypoints2d_loss`.
+
+    HMR and HMMR (section 3.2), `src/ops.py` of human_dynamics: the mean counts joints with confidence alone, unlike VIBE's.
+    """
     confidence, wanted = _seen(target)
-    return (confidence * (pred - wanted).abs()).mean()
+    seen = torch.count_nonzero(confidence).clamp_min(1)
+    return (confidence * (pred - wanted).abs()).sum() / (2 * seen)
 
 
 def joints3d_loss(pred: Tensor, target: Tensor, has: Tensor, root: Sequence[int]) -> Tensor:

@@ -145,9 +145,11 @@ def test_latents_and_shapes_by_hand() -> None:
     assert shape_prior_loss(betas).item() == pytest.approx(4.0 / 30)
 
 
-def test_keypoint_distances_count_unseen_joints_in_the_mean() -> None:
+def test_the_mean_of_keypoint_distances_is_over_seen_joints() -> None:
     target = torch.tensor([[[1.0, -2.0, 1.0], [9.0, 9.0, 0.0]]])
-    assert keypoints2d_distance_loss(torch.zeros(1, 2, 2), target).item() == pytest.approx(3.0 / 4)
+    assert keypoints2d_distance_loss(torch.zeros(1, 2, 2), target).item() == pytest.approx(3.0 / 2)
+    target[..., 2] = 0.0
+    assert keypoints2d_distance_loss(torch.zeros(1, 2, 2), target).item() == 0.0
 
 
 def test_robust_errors_level_off_at_sigma_squared() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from hpsbench.bodies.joints import get_joint_set
+from hpsbench.bodies.joints import convert_indices, get_joint_set
 from hpsbench.bodies.smpl import BodyModel, load_bodies
 from hpsbench.models._mposer import MPoser
 from hpsbench.models._system import HPSOutput
@@ -126,8 +126,8 @@ def keypoints_by_hand(batch: Batch, output: HPSOutput, body: BodyModel) -> float
 
 def distances_by_hand(batch: Batch, output: HPSOutput, body: BodyModel) -> float:
     wanted = plain(batch.keypoints2d)
-    away = abs(projected(output, body) - wanted[..., :2]).sum(-1)
-    return float((wanted[..., 2] * away).sum() / (B * T * 49 * 2))
+    away = abs(projected(output, body) - wanted[..., :2])
+    return float(away[wanted[..., 2] > 0].mean())
 
 
 def joints_by_hand(batch: Batch, output: HPSOutput, body: BodyModel) -> float:
@@ -164,7 +164,7 @@ FROM_OUTPUT: dict[str, Callable[[Batch, HPSOutput, BodyModel], float]] = {
     "shape_constancy": steps_of_betas_by_hand,
     "shape_prior": betas_by_hand,
 }
-COUNTS = {"joints3d": T + T - 1, "pose": T, "shape": T, "keypoints2d": B * T, "keypoints2d_distance": B * T}
+COUNTS = {"joints3d": T + T - 1, "pose": T, "shape": T, "keypoints2d": B * T}
 
 
 @pytest.mark.parametrize("name", FROM_OUTPUT)
@@ -172,7 +172,8 @@ def test_a_term_of_the_output_is_its_formula(name: str, batch: Batch, body: Body
     output = bodies(3)
     part = value_of(name, batch, output, body)
     assert part.value.item() == pytest.approx(FROM_OUTPUT[name](batch, output, body), rel=2e-5)
-    assert int(part.count) == COUNTS.get(name, B)
+    seen = int((batch.keypoints2d[..., 2] > 0).sum())
+    assert int(part.count) == {**COUNTS, "keypoints2d_distance": seen}.get(name, B)
 
 
 # Which windows each term leaves without any gradient at all.
@@ -388,40 +389,41 @@ def test_divergence_with_confidence(batch: Batch, body: BodyModel) -> None:
 
 
 def test_bodies_of_other_frames_and_of_hallucinated_strips(batch: Batch, body: BodyModel) -> None:
-    """A pose change of 2 frames: frame t against frame t + 2, with the camera that fits best."""
-    whole = replace(
-        batch,
-        has_smpl=torch.ones(B, T, dtype=torch.bool),
-        keypoints2d=torch.cat([batch.keypoints2d[..., :2], torch.ones(B, T, 49, 1)], dim=-1),
-    )
+    """A pose change of 2 frames: frame t against frame t + 2, with the camera that fits best.
+
+    Means are over what the compared frames have: SMPL parameters and 2D keypoints of some.
+    """
+    has = torch.ones(B, T, dtype=torch.bool)
+    has[1:, 3] = False
+    whole = replace(batch, has_smpl=has, joints3d=None, has_joints3d=None)
     later, hallucinated = bodies(21), bodies(22)
     aux = {"delta_2": later, "hallucinated_bodies": hallucinated}
     weights = {"keypoints2d_distance": 60.0, "joints3d": 60.0, "pose": 30.0, "shape": 20.0}
     part = value_of("dynamics", whole, replace(bodies(3), aux=aux), body, weights=weights)
     total = 0.0
     for output, distance in ((later, 2), (hallucinated, 0)):
+        found: dict[str, list[Numbers]] = {name: [] for name in weights}
         for window in range(B):
             for frame in range(T - distance):
                 joints, there = joints_of(output, body)[window, frame], frame + distance
-                wanted = plain(whole.keypoints2d)[window, there, :, :2]
+                wanted, seen = np.split(plain(whole.keypoints2d)[window, there], [2], axis=1)
+                seen = seen[:, 0] > 0
                 flat = projected(output, body)[window, frame]
                 if distance:
-                    design = np.zeros((98, 3))  # scale and shift, by least squares
-                    design[:, 0], design[:49, 1], design[49:, 2] = joints[:, :2].T.ravel(), 1, 1
-                    scale, x, y = np.linalg.lstsq(design, wanted.T.ravel(), rcond=None)[0]
+                    many = int(seen.sum())
+                    design = np.zeros((2 * many, 3))  # scale and shift, by least squares
+                    design[:, 0], design[:many, 1], design[many:, 2] = joints[seen, :2].T.ravel(), 1, 1
+                    scale, x, y = np.linalg.lstsq(design, wanted[seen].T.ravel(), rcond=None)[0]
                     flat = scale * joints[:, :2] + (x, y)
+                found["keypoints2d_distance"] += list(abs(flat - wanted)[seen].mean(axis=1))
+                if not has[window, there]:
+                    continue
                 truth = joints_of(whole, body)[window, there, 25:39]
-                errors = {
-                    "keypoints2d_distance": abs(flat - wanted).mean(),
-                    "joints3d": ((from_hips(joints[25:39]) - from_hips(truth)) ** 2).mean(),
-                    "pose": (
-                        (plain(output.rotmat)[window, frame] - plain(whole.rotmat)[window, there]) ** 2
-                    ).mean(),
-                    "shape": (
-                        (plain(output.betas)[window, frame] - plain(whole.betas)[window, there]) ** 2
-                    ).mean(),
-                }
-                total += sum(weights[k] * v for k, v in errors.items()) / (B * (T - distance))
+                found["joints3d"].append(((from_hips(joints[25:39]) - from_hips(truth)) ** 2).mean())
+                for name, field in (("pose", "rotmat"), ("shape", "betas")):
+                    own, true = (plain(getattr(one, field)) for one in (output, whole))
+                    found[name].append(((own[window, frame] - true[window, there]) ** 2).mean())
+        total += sum(weight * float(np.mean(found[name])) for name, weight in weights.items())
     assert part.value.item() == pytest.approx(total, rel=1e-4)
 
 
@@ -429,7 +431,13 @@ def test_joints_before_and_after_their_measurement(batch: Batch, body: BodyModel
     generator = torch.Generator().manual_seed(5)
     before, after = (torch.randn(B, T, 14, 3, generator=generator).requires_grad_() for _ in range(2))
     output = HPSOutput(joints3d=after, joint_set="lsp14", aux={"prior": before})
-    wanted, known = lsp_targets(batch, body)
+    _, known = lsp_targets(batch, body)
+    order = convert_indices(
+        "h36m17_regressor", "lsp14"
+    )  # measured and scored so, not by SPIN's joints of these names
+    regressed = plain(body.joints(batch.rotmat.flatten(0, 1), batch.betas.flatten(0, 1), via="h36m17"))
+    regressed = regressed[:, order].reshape(B, T, 14, 3)
+    wanted = np.where(batch.has_smpl.numpy()[..., None, None], regressed, plain(batch.joints3d))
     for name, found in (("filtered_joints", after), ("predicted_joints", before)):
         part = value_of(name, batch, output, body)
         by_hand = ((from_hips(plain(found)) - from_hips(wanted))[known] ** 2).mean()
@@ -504,7 +512,9 @@ def test_the_motion_decoders_own_loss() -> None:
     rng = np.random.default_rng(0)
     poses, made = rng.normal(size=(2, 3, T, 144))
     mean, log_variance = rng.normal(size=(2, 3, 7))
-    by_hand = ((made - poses) ** 2).mean() + 20 * ((made - poses)[..., :6] ** 2).mean()
+    by_hand = (
+        ((made - poses) ** 2).sum() + 20 * ((made - poses)[..., :6] ** 2).sum()
+    ) / 3  # a motion's numbers are summed
     by_hand += 0.1 * (0.5 * (mean**2 + np.exp(log_variance) - 1 - log_variance)).sum(-1).mean()
     found = vae_loss(*(torch.tensor(value) for value in (poses, made, mean, log_variance)))
     assert found.item() == pytest.approx(by_hand, rel=1e-9)

@@ -67,19 +67,24 @@ def fit_camera(joints: Tensor, keypoints: Tensor) -> Tensor:
     return scale * (joints[..., :2] - middle) + there
 
 
-def weighted_mean(step: Step, errors: dict[str, Tensor]) -> Tensor:
-    """Sum over the usual terms of weight x mean over the frames that have them."""
+def weighted_mean(step: Step, errors: dict[str, Tensor], index: Tensor) -> Tensor:
+    """Sum over the usual terms of weight x mean over the frames that have them.
+
+    The mean of 2D distances counts seen joints alone, that of squared ones all, as the terms of these names.
+
+    Args:
+        step: says what the frames have.
+        errors: of `frame_errors`, with the same `index`.
+        index: (R,) which frame of the window each row was compared with.
+    """
     _, known = step.target_joints
-    shape = errors["pose"].shape
-    counts = {
-        "keypoints2d": float(errors["keypoints2d"].numel()),
-        "joints3d": known.to(errors["pose"].dtype).mean() * shape.numel(),
-        "pose": step.batch.has_smpl.to(errors["pose"].dtype).mean() * shape.numel(),
-    }
-    counts["shape"] = counts["pose"]
-    total = errors["pose"].new_zeros(())
-    for name in USUAL:
-        weight = step.weights.get(name) or step.weights.get(f"{name}_distance", 0.0)
-        count = torch.as_tensor(counts[name]).clamp_min(1.0)
-        total = total + weight * errors[name].sum() / count
-    return total
+    keypoints = step.batch.keypoints2d[:, index, :, 2]
+    total, joints = errors["pose"].new_zeros(()), keypoints.shape[2]
+    smpl = step.batch.has_smpl[:, index].sum().clamp_min(1)
+    counts = {"joints3d": known[:, index].sum().clamp_min(1), "pose": smpl, "shape": smpl}
+    for name in ("joints3d", "pose", "shape"):
+        total = total + step.weights.get(name, 0.0) * errors[name].sum() / counts[name]
+    if "keypoints2d_distance" in step.weights:
+        seen = torch.count_nonzero(keypoints).clamp_min(1)
+        return total + step.weights["keypoints2d_distance"] * errors["keypoints2d"].sum() * joints / seen
+    return total + step.weights.get("keypoints2d", 0.0) * errors["keypoints2d"].mean()

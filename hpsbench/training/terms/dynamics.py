@@ -32,7 +32,7 @@ def term(step: Step) -> Part:
             fitted=distance != 0,
             absolute="keypoints2d_distance" in step.weights,
         )
-        total = total + weighted_mean(step, errors)
+        total = total + weighted_mean(step, errors, index)
     return Part(total, len(step.batch.has_smpl))
 
 
