@@ -11,6 +11,7 @@ from hpsbench.tables.catalog import get_table, list_tables
 from hpsbench.tables.cells import fill_of, select, table_cells
 from hpsbench.tables.run import reproduce
 from hpsbench.tables.schema import parse_table
+from hpsbench.training.config import Source, get_training_recipe
 
 PAPERS = data_dir("leaderboards") / "papers"
 EVERY = [t["id"] for t in (*list_tables(), *list_tables(kind="figure"))]
@@ -77,6 +78,20 @@ def test_every_claim_compares_something(table_id: str) -> None:
         methods = {control.method for control in table.controls}
         assert select(cells, claim.better), claim.id
         assert select(cells, claim.worse) or claim.worse.get("method") in methods, claim.id
+
+
+@pytest.mark.parametrize("table_id", EVERY)
+def test_sources_that_a_table_names_itself_are_read_as_their_recipe_reads_them(table_id: str) -> None:
+    for fill in get_table(table_id).fill:
+        if fill.train is None or "sources" not in fill.set:
+            continue
+        recipe = get_training_recipe(fill.train)
+        own = {source.dataset: source for source in recipe.sources}
+        for source in map(Source.model_validate, fill.set["sources"]):
+            usual = own.get(source.dataset)
+            assert usual in (None, source.model_copy(update={"smpl": usual.smpl if usual else True})), (
+                fill.train
+            )
 
 
 def test_an_unknown_table_is_named_with_the_nearest() -> None:
