@@ -228,6 +228,8 @@ class _Job:
             arrays[self.facts.valid] = self._rows(
                 np.dtype(bool), shape, lambda rows: valid[rows].reshape(-1, *shape)
             )
+        for key in self.facts.lacks.get(self.split, []):
+            arrays.pop(key, None)
         return _reported(arrays, report), notes
 
     def _name(self, clip: Mapping[str, Any]) -> str:

@@ -176,6 +176,8 @@ def test_segments_end_where_a_view_leaves_frames_out(
     held = load_joblib(Path(export_store(store, split=split).file))
     assert held["vid_name"].tolist() == [f"{name}{segment}" for segment in (0, 0, 0, 1, 1, 2, 2, 2)]
     assert held["frame_id"].tolist() == [f"img_{number:06d}" for number in (2, 3, 4, 7, 8, 10, 11, 12)]
+    flags = {"train": [], "test": ["valid_i"]}  # only the test set has any
+    assert list(held) == ["vid_name", "frame_id", "img_name", "joints2D", "joints3D", "bbox", *flags[split]]
 
 
 def test_frames_in_videos_have_the_names_of_extracted_ones(mpi: Callable[..., Path], tmp_path: Path) -> None:
@@ -210,6 +212,22 @@ def test_tracks_are_called_as_in_the_layout(dataset: str, track: str, name: str,
     write_store(path, [MemoryTrack.of(made, {"tcmr": view})], attributes=attributes)
     held = load_joblib(Path(export_store(path).file))
     assert set(held["vid_name"]) == {name}
+
+
+def test_files_of_instavariety_name_no_images_and_have_no_boxes(tmp_path: Path) -> None:
+    track = Track(
+        sequence="insta_variety_03-12", person=0, split="train", frame_id=np.arange(4),
+        fields={"keypoints2d": np.ones((4, 25, 3))},
+        image_source="insta_variety/train/insta_variety_03.tfrecord#12/{frame_id}",
+    )  # fmt: skip
+    view = ViewRows(keep=np.ones(4, bool), bbox_cxcywh=np.full((4, 4), 112.0))
+    path = tmp_path / "stores" / "instavariety.zarr"
+    named = {"joint_set": "insta25_hmmr", "joint_names": list(get_joint_set("insta25_hmmr").names)}
+    write_store(
+        path, [MemoryTrack.of(track, {"tcmr": view})], nodes={"frames/keypoints2d": named},
+        attributes={"dataset": "instavariety", "synthetic": True, "default_view": "tcmr"},
+    )  # fmt: skip
+    assert list(load_joblib(Path(export_store(path).file))) == ["vid_name", "frame_id", "joints2D"]
 
 
 def test_an_export_says_that_it_is_synthetic_and_its_import_knows(store: Path, tmp_path: Path) -> None:

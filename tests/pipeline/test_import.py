@@ -254,6 +254,7 @@ def test_names_of_images_number_the_frames_of_mpi(
     [
         ("/m/h36m/images/s_09_act_16_subact_02_ca_01/", "images/s_09_act_16_subact_02_ca_01/"),
         ("/m/elsewhere/s_09_act_16_subact_02_ca_01/", "s_09_act_16_subact_02_ca_01/"),
+        ("/m/h36m/S9/images/s_09_act_16_subact_02_ca_01/", "S9/images/s_09_act_16_subact_02_ca_01/"),
     ],
 )
 def test_images_of_human36m_lie_under_the_raw_folder(

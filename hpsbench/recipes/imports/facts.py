@@ -48,6 +48,7 @@ class ProcessedFacts(BaseModel):
     root: str | None = None
     smpl: Literal["separate", "theta", "none"] = "none"
     valid: str | None = None
+    lacks: dict[str, list[str]] = {}
     fps: float | None = None
 
     def split_of(self, file: Path) -> str | None:
