@@ -304,23 +304,40 @@ class TrainingWindows:
         return {"occluded": torch.cat(found), "has_occluded": torch.ones(len(rows), dtype=torch.bool)}
 
     def epoch(self, *, batch: int, iterations: int, seed: int, epoch: int) -> Iterator[Batch]:
-        """An epoch of so many steps: shuffled without replacement, starting over when all windows were seen.
+        """An epoch of so many steps: shuffled without replacement over all epochs, starting over when all windows were seen.
 
         The order depends on seed and epoch alone, so a resumed run sees what an uninterrupted one would have seen.
         """
-        rng = np.random.default_rng([seed, epoch])
-        for chosen in draws(len(self), batch, iterations, rng):
+        for chosen in draws(len(self), batch, iterations, seed=seed, epoch=epoch):
             yield self.batch(chosen)
 
 
-def draws(count: int, batch: int, iterations: int, rng: np.random.Generator) -> Iterator[IntArray]:
-    """Numbers below `count`, `batch` at a time, without replacement until all were drawn; then they start over."""
-    order: IntArray = np.empty(0, np.int64)
+def draws(
+    count: int, batch: int, iterations: int, *, seed: int, epoch: int, stream: Sequence[int] = ()
+) -> Iterator[IntArray]:
+    """Numbers below `count`, `batch` at a time, without replacement until all were drawn; then they start over.
+
+    An epoch goes on where the one before left off, as VIBE's loaders do: shuffled orders follow each other without end, each
+    of its own seed, so that any epoch can be drawn without those before it.
+
+    Args:
+        count: at least 1.
+        batch: at most `count` are drawn at a time.
+        iterations: draws of an epoch, the same in all.
+        seed: of the orders.
+        epoch: which, from 0.
+        stream: tells orders of one seed apart.
+    """
+    size = min(batch, count)
+    order: IntArray
+    turn, used = divmod(epoch * iterations * size, count)
+    order = np.random.default_rng([seed, turn, *stream]).permutation(count)[used:]
     for _ in range(iterations):
-        while len(order) < min(batch, count):
-            order = np.concatenate([order, rng.permutation(count)])
-        yield order[:batch]
-        order = order[batch:]
+        while len(order) < size:
+            turn += 1
+            order = np.concatenate([order, np.random.default_rng([seed, turn, *stream]).permutation(count)])
+        yield order[:size]
+        order = order[size:]
 
 
 def crop_keypoints(

@@ -97,7 +97,7 @@ class MotionWindows:
     ) -> Iterator[Motion]:
         """As `Mixture.epoch`; with replacement where there are fewer motions than a batch."""
         rng = np.random.default_rng([seed, epoch, 977])
-        order = draws(len(self), batch, iterations, rng)
+        order = draws(len(self), batch, iterations, seed=seed, epoch=epoch, stream=(977,))
         if len(self) < batch:
             order = (rng.integers(len(self), size=batch) for _ in range(iterations))
         for chosen in islice(order, first, None):
@@ -107,8 +107,8 @@ class MotionWindows:
 class Mixture:
     """Batches of several sources by declared shares.
 
-    A group's windows are those of all its sources, shuffled together and drawn without replacement until all were seen;
-    groups start over independently. Source: VIBE `lib/dataset/loaders.py`.
+    A group's windows are those of all its sources, shuffled together and drawn without replacement until all were seen,
+    through one epoch after the other; groups start over independently. Source: VIBE `lib/dataset/loaders.py`.
 
     Args:
         groups: name -> its sources, in the order of a batch.
@@ -159,9 +159,8 @@ class Mixture:
         counts = self.counts(batch)
         orders = {}
         for number, (name, pools) in enumerate(self.groups.items()):
-            key = [seed, epoch] if number == 0 else [seed, epoch, number]
-            total = sum(map(len, pools))
-            orders[name] = draws(total, counts[name], iterations, np.random.default_rng(key))
+            total, stream = sum(map(len, pools)), (number,) if number else ()
+            orders[name] = draws(total, counts[name], iterations, seed=seed, epoch=epoch, stream=stream)
         for number in range(iterations):
             chosen = {name: next(orders[name])[rank::world] for name in self.groups}
             if number < first:
