@@ -25,6 +25,7 @@ class TrainingState:
         sums: of the loss parts over those.
         best: best validation (mm).
         history: one line per epoch.
+        finished: the run has ended; nothing but this is left of its state.
     """
 
     epoch: int = 0
@@ -33,6 +34,7 @@ class TrainingState:
     sums: dict[str, float] = field(default_factory=dict)
     best: float = float("inf")
     history: list[dict[str, Any]] = field(default_factory=list)
+    finished: bool = False
 
 
 def save_state(folder: Path, state: TrainingState, parts: Mapping[str, Any], *, first: bool = True) -> None:
@@ -53,6 +55,16 @@ def save_state(folder: Path, state: TrainingState, parts: Mapping[str, Any], *, 
         "random": [host for host, _ in random],
         "device_random": [device for _, device in random],
     }
+    _write(folder, document)
+
+
+def close_state(folder: Path, state: TrainingState) -> None:
+    """Keep of a finished run where it stands alone: weights of optimisers and discriminators are several times the system's."""
+    state.finished = True
+    _write(folder, {"state": asdict(state)})
+
+
+def _write(folder: Path, document: Mapping[str, Any]) -> None:
     waiting = folder / f"{STATE_FILE}.part"
     torch.save(document, waiting)
     waiting.replace(folder / STATE_FILE)
@@ -61,7 +73,7 @@ def save_state(folder: Path, state: TrainingState, parts: Mapping[str, Any], *, 
 def load_state(
     folder: Path, parts: Mapping[str, Any], *, rank: int = 0, world: int = 1
 ) -> TrainingState | None:
-    """Put a saved run back into its objects; None where there is nothing to resume.
+    """Put a saved run back into its objects; None where there is nothing to resume. Nothing is put back of a finished run.
 
     Raises:
         ResumeMismatch: the run was saved by another number of processes, or by another version of the loop.
@@ -70,6 +82,9 @@ def load_state(
     if not path.is_file():
         return None
     document = load_torch(path)
+    state = TrainingState(**document["state"])
+    if state.finished:
+        return state
     if set(document.get("parts", {})) != set(parts):
         raise ResumeMismatch(
             f"{path}: was saved by another version of hpsbench; remove {folder} to start again"
@@ -84,7 +99,7 @@ def load_state(
     torch.set_rng_state(document["random"][rank])
     if document["device_random"][rank] is not None and torch.cuda.is_available():
         torch.cuda.set_rng_state(document["device_random"][rank])
-    return TrainingState(**document["state"])
+    return state
 
 
 def _device_random() -> torch.Tensor | None:

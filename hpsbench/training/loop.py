@@ -26,7 +26,7 @@ from hpsbench.protocols.protocol import Protocol
 from hpsbench.training.adversary import Opponent
 from hpsbench.training.batches import Batch
 from hpsbench.training.card import training_card
-from hpsbench.training.checkpoints import STATE_FILE, TrainingState, load_state, save_state
+from hpsbench.training.checkpoints import STATE_FILE, TrainingState, close_state, load_state, save_state
 from hpsbench.training.job import Job, Request, first_stage, make_job, without_data
 from hpsbench.training.kit import (
     Hardware,
@@ -278,6 +278,8 @@ class Run:
                 self.state.epoch, self.state.within, self.state.sums = self.state.epoch + 1, 0, {}
                 self._validate(parts, {"seconds": time.perf_counter() - begun, "data_wait": waited}, log)
                 self._save()
+        if self.rank == 0 and not self.state.finished:
+            close_state(self.folder, self.state)
         return TrainingRun(
             folder=self.folder,
             checkpoint=self.folder / "best.safetensors",

@@ -77,6 +77,14 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(
         assert torch.equal(value, whole[name]), name
 
 
+def test_a_run_that_has_ended_is_left_as_it_is_and_keeps_no_optimiser(world: Path) -> None:
+    run = small(world)
+    left = {path.name: path.read_bytes() for path in run.folder.iterdir() if path.is_file()}
+    assert len(left["state.pt"]) < 10_000 < len(left["last.safetensors"])
+    assert small(world).history == run.history
+    assert {path.name: path.read_bytes() for path in run.folder.iterdir() if path.is_file()} == left
+
+
 def test_training_lowers_the_loss_on_a_batch_it_sees_again(world: Path) -> None:
     run = small(world, sets={"schedule.epochs": 4, "schedule.iterations_per_epoch": 8, "optimiser.lr": 1e-4})
     totals = [sum(line["loss"].values()) for line in run.history]

@@ -14,6 +14,7 @@ import torch
 from hpsbench.errors import ResumeMismatch, UsageError
 from hpsbench.models._catalog import load_system
 from hpsbench.training import loop
+from hpsbench.training.checkpoints import TrainingState, load_state, save_state
 from hpsbench.training.kit import Hardware, hardware_of
 from hpsbench.training.loop import train
 
@@ -59,8 +60,13 @@ def test_two_processes_give_what_one_gives_with_the_doubled_batch(
     for name, value in one.history[-1]["loss"].items():
         assert two.history[-1]["loss"][name] == pytest.approx(value, rel=1e-5), name
     close(two.folder / "last.safetensors", one.folder / "last.safetensors", 1e-5)
-    with pytest.raises(ResumeMismatch, match="--devices 2"):
-        run(tmp_path / "two", hardware=Hardware(device="cpu"))
+
+
+def test_a_run_is_resumed_by_as_many_processes_as_saved_it(tmp_path: Path) -> None:
+    save_state(tmp_path, TrainingState(epoch=1), {})
+    assert load_state(tmp_path, {}) == TrainingState(epoch=1)
+    with pytest.raises(ResumeMismatch, match="saved by 1 processes and is resumed by 2; use --devices 1"):
+        load_state(tmp_path, {}, world=2)
 
 
 def test_parts_of_a_step_give_the_whole_step_where_all_windows_are_alike(
@@ -118,9 +124,10 @@ def _forever(root: Path, marker: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", KILLED)
 def test_a_run_that_is_killed_in_an_epoch_ends_with_the_same_weights(
-    name: str, wide_world: Path, tmp_path: Path, fresh_root: Any
+    name: str, wide_world: Path, tmp_path: Path, fresh_root: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A mixture, a discriminator, a plateau; and a refinement after its first stage. Everything that is saved is the same."""
+    monkeypatch.setattr(loop, "close_state", lambda folder, state: None)
     whole = _one(fresh_root(wide_world, tmp_path / "whole"), name)
     root, marker = fresh_root(wide_world, tmp_path / "killed"), tmp_path / "marker"
     process = multiprocessing.get_context("spawn").Process(target=_forever, args=(root, marker, name))
