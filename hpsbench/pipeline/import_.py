@@ -9,7 +9,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from hpsbench.recipes.imports.rows import (
 )
 from hpsbench.recipes.imports.tracks import FileTrack, Tracks, find_tracks
 from hpsbench.recipes.schema import Recipe
+from hpsbench.recipes.view_rules import FixedBox
 from hpsbench.store.clips import ClipRow, cut_clips
 from hpsbench.store.feature_sets import FeatureSetWriter
 from hpsbench.store.layout import ArraySpec, field_spec
@@ -131,6 +132,12 @@ class _Job:
     def boxes(self) -> Boxes | None:
         return place_boxes(self.file, [span[0] for track in self.found.tracks for span in track.spans])
 
+    @property
+    def fixed_box(self) -> FixedBox | None:
+        """That of the view, if it is one for images that are crops already and the file has no boxes of its own."""
+        box = self.recipe.views[self.view].box
+        return box if isinstance(box, FixedBox) and "bbox" not in self.file.columns else None
+
     @cached_property
     def reader(self) -> RowReader:
         return RowReader(self.file, self.facts, self.facts.joints_field.get(self.split, "joints3d"))
@@ -198,11 +205,11 @@ def import_file(
     marks = file_marks(file)
     with open_processed(file, root / WORK / store_name) as opened:
         crop_scale = recipe.views[wanted].crop_scale if stated else marks.crop_scale
-        if opened.kind in _CROP_KINDS:
-            crop_scale = 1.0
         job = _Job(
             root, recipe, facts, opened, chosen, wanted, stated, crop_scale, marks.corruption, synthetic, store_name
         )  # fmt: skip
+        if opened.kind in _CROP_KINDS or job.fixed_box:
+            job = replace(job, crop_scale=1.0)
         if dry_run:
             return _summary(job, None, Counter(), time.monotonic() - started, dry_run=True)
         _pass_licence(job, accept_licence)
@@ -323,11 +330,9 @@ class _Source:
         arrays["frames/frame_id"] = self.track.frame_id[:rows]
         view = f"views/{self.job.view}"
         arrays[f"{view}/keep"] = np.ones(rows, dtype=bool)
-        boxes = self.job.boxes
-        arrays[f"{view}/bbox_cxcywh"] = (
-            np.full((rows, 4), np.nan, dtype=np.float32)
-            if boxes is None
-            else read_boxes(self.job.file, boxes, spans)
+        fixed = self.job.fixed_box
+        arrays[f"{view}/bbox_cxcywh"] = read_boxes(
+            self.job.file, self.job.boxes, spans, fixed.cxcywh if fixed else None
         )
         return arrays
 
@@ -412,7 +417,7 @@ def _nodes(job: _Job) -> dict[str, dict[str, Any]]:
     nodes[f"views/{job.view}"] = {
         "source": f"imported from {job.file.path.name}",
         "crop_scale": job.crop_scale,
-        "box": {"rule": "imported"},
+        "box": job.fixed_box.model_dump() if job.fixed_box else {"rule": "imported"},
         "boxless": "keep",
         "counts": {job.split: counts},
         "note": "all frames that the file holds, with its boxes; NaN where it has none that can be trusted",
@@ -468,19 +473,12 @@ def _summary(
     )  # fmt: skip
 
 
-def _crop_note(job: _Job) -> str:
-    if job.crop_scale is None:
-        return "crop scale unknown"
-    how = "as boxes of its kind are the crops" if job.file.kind in _CROP_KINDS else "by its name"
-    return f"crop scale {job.crop_scale} {how}"
-
-
 def _notes(job: _Job, fields: Sequence[str]) -> list[str]:
     notes = []
     if not job.view_stated and ("features" in job.file.columns or "bbox" in job.file.columns):
         notes.append(
             f"the file does not say whose boxes and crops it has; they are kept as view {job.view!r}, "
-            + _crop_note(job)
+            + (f"crop scale {job.crop_scale}" if job.crop_scale else "crop scale unknown")
             + "; --view names another"
         )
     if not job.found.gaps_known:

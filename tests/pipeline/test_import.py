@@ -336,6 +336,9 @@ def test_vibes_hdf5_file_is_read(rng: np.random.Generator, tmp_path: Path, root:
     store, summary = bring(path, root, "instavariety")
     assert (summary.kind, summary.split) == ("vibe-h5", "train")
     assert store.clips["track"].tolist() == ["insta_01-0_0", "insta_01-1_0"]
+    view = store.views["tcmr"]  # its images are crops of 224 pixels, and the file has no boxes
+    assert view.bbox_cxcywh.tolist() == [[112, 112, 224, 224]] * 5
+    assert (view.attrs["crop_scale"], view.attrs["box"]["rule"]) == (1.0, "fixed")
     np.testing.assert_array_equal(store.frames["keypoints2d"][:], points)
     np.testing.assert_array_equal(store.features["spin-tcmr"].of(np.arange(5)), features)
 

@@ -205,16 +205,27 @@ def _judge(boxes: FloatArray) -> tuple[BoolArray, BoolArray]:
     return fine, shifts
 
 
-def read_boxes(file: Processed, boxes: Boxes, spans: Sequence[tuple[int, int]]) -> FloatArray:
-    """(T, 4) boxes of some spans of frames: centre, width and height in pixels; NaN where there is none."""
+def read_boxes(
+    file: Processed, boxes: Boxes | None, spans: Sequence[tuple[int, int]], otherwise: Sequence[float] | None
+) -> FloatArray:
+    """(T, 4) boxes of some spans of frames: centre, width and height in pixels; NaN where there is none.
+
+    Args:
+        file: the processed file.
+        boxes: where they lie in it; None where it has none.
+        spans: rows of the file.
+        otherwise: the box of every frame where the file has none, as its images are crops; None: no box.
+    """
     parts = []
     for start, stop in spans:
-        rows = boxes.rows[start:stop]
-        part = np.full((stop - start, 4), np.nan, dtype=np.float32)
-        held = rows >= 0
-        if held.any():
-            first = int(rows[held][0])
-            part[held] = file.columns["bbox"].read(first, int(rows[held][-1]) + 1)[rows[held] - first]
+        part = np.full((stop - start, 4), np.nan if otherwise is None else otherwise, dtype=np.float32)
+        if boxes is not None:
+            rows = boxes.rows[start:stop]
+            held = rows >= 0
+            part[~held] = np.nan
+            if held.any():
+                first = int(rows[held][0])
+                part[held] = file.columns["bbox"].read(first, int(rows[held][-1]) + 1)[rows[held] - first]
         parts.append(part)
     return np.concatenate(parts)
 
