@@ -17,6 +17,7 @@ from hpsbench.models._mposer import MPoser
 from hpsbench.models._system import PREDICTED_FIELDS, HPSOutput
 from hpsbench.models.meva import Meva
 from hpsbench.training.batches import TrainingWindows
+from hpsbench.training.config import Schedule
 from hpsbench.training.job import Job, first_stage, make_job
 from hpsbench.training.mixture import Mixture, MotionWindows
 from hpsbench.training.prior import motion_decoder, motion_prior
@@ -111,6 +112,22 @@ def steps_of(job: Job) -> int:
     """Steps of the whole schedule."""
     schedule = job.recipe.schedule
     return int(min(schedule.epochs * schedule.iterations_per_epoch, job.recipe.max_steps or math.inf))
+
+
+def make_plateau(
+    optimiser: torch.optim.Optimizer, schedule: Schedule
+) -> torch.optim.lr_scheduler.ReduceLROnPlateau:
+    """What lowers a learning rate after epochs without a validation error, or training loss, that is lower by 1e-4.
+
+    Of an error that is a share, as in VIBE's trainer. Not of a loss: a divergence (catfa) may fall below 0, where a share of
+    the lowest leaves room for worse.
+    """
+    return torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimiser,
+        factor=schedule.plateau_factor,
+        patience=schedule.plateau_patience,
+        threshold_mode="abs" if schedule.plateau_on == "training" else "rel",
+    )
 
 
 def make_motions(job: Job) -> MotionWindows | None:

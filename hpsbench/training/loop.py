@@ -35,6 +35,7 @@ from hpsbench.training.kit import (
     make_fabric,
     make_mixture,
     make_motions,
+    make_plateau,
     make_prior,
     make_system,
     steps_of,
@@ -225,7 +226,7 @@ class Run:
         )
         self.opponent = self._make_opponent()
         self.prior: Any = None
-        self.plateaus = [self._plateau(o) for o in self._optimisers()]
+        self.plateaus = [make_plateau(o, self.recipe.schedule) for o in self._optimisers()]
         rule = self.recipe.validation
         protocol = get_protocol(rule.protocol)
         self.protocol = for_validation(protocol, job.store.dataset, rule.split, rule.metric)
@@ -242,12 +243,6 @@ class Run:
 
     def _optimisers(self) -> list[torch.optim.Optimizer]:
         return [self.optimiser, *([self.opponent.optimiser] if self.opponent else [])]
-
-    def _plateau(self, optimiser: torch.optim.Optimizer) -> Any:
-        schedule = self.recipe.schedule
-        return torch.optim.lr_scheduler.ReduceLROnPlateau(
-            optimiser, factor=schedule.plateau_factor, patience=schedule.plateau_patience
-        )
 
     def _parts(self) -> dict[str, Any]:
         """What is saved to resume."""
