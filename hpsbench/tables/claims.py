@@ -104,8 +104,10 @@ class _Side:
 
 def judge(claim: Claim, cells: Sequence[Filled]) -> Verdict:
     """Judge a claim over the cells of its table (controls included)."""
-    found = tuple(_compare(claim, better, worse) for better, worse in _pairs(claim, cells))
-    paper, here = _all([c.paper for c in found], claim.share), _all([c.here for c in found], claim.share)
+    pairs = _pairs(claim, cells)
+    found = tuple(_compare(claim, better, worse) for better, worse in pairs)
+    printed = [c.paper for c, sides in zip(found, pairs, strict=True) if not any(map(_is_ours, sides))]
+    paper, here = _all(printed, claim.share), _all([c.here for c in found], claim.share)
     return Verdict(claim=claim, paper=paper, here=here, why=_why(found, here), comparisons=found)
 
 
@@ -122,6 +124,11 @@ def _pairs(claim: Claim, cells: Sequence[Filled]) -> list[tuple[_Side, _Side]]:
             if sides[0] is not None and sides[1] is not None:
                 pairs.append((sides[0], sides[1]))
     return pairs
+
+
+def _is_ours(side: _Side) -> bool:
+    """Whether a side is a control, of which the paper says nothing."""
+    return any(part.cell.control for part in side.parts)
 
 
 def _wanted(claim: Claim, filled: Filled) -> bool:
@@ -209,14 +216,14 @@ def _paired(
 ) -> tuple[float | None, tuple[float, float] | None, str | None]:
     name = RESULT_NAMES[better.cell.cell.metric]
     parts = (*better.parts, *worse.parts)
-    seeds = min(len(f.results) for f in parts)
+    seeds = min((len(f.results) for f in parts if len(f.results) > 1), default=1)
     tables = [[_sorted(result) for result in f.results] for f in parts]
     first = tables[0][0]
     for found in tables:
         for table in found:
             if len(table) != len(first) or not (table[_KEYS].to_numpy() == first[_KEYS].to_numpy()).all():
                 return None, None, "the two sides were scored on different frames"
-    whole = [_stacked(found, name, max(len(f) for f in tables) if seeds > 1 else 1) for found in tables]
+    whole = [_stacked(found, name, seeds) for found in tables]
     half = len(better.parts)
     left = whole[0] - whole[1] if half > 1 else whole[0]
     right = whole[half] - whole[half + 1] if len(parts) > half + 1 else whole[half]

@@ -8,6 +8,7 @@ from hpsbench.tables.cells import Cell, table_cells
 from hpsbench.tables.claims import judge
 from hpsbench.tables.fill import Filled, fill_from_results
 from hpsbench.tables.run import Reproduced
+from hpsbench.tables.schema import Claim
 from hpsbench.tables.trained import Trained
 
 # What a reader finds by hand in the printed numbers.
@@ -124,3 +125,34 @@ def test_several_seeds_are_paired(make_result: Callable[..., Result]) -> None:
     assert cells[0].why_not is None
     assert cells[0].to_json(synthetic=True)["seeds"] == 3
     assert judge(table.claims[0], cells).here == "holds"
+
+
+def test_all_seeds_stand_against_a_system_that_has_none(make_result: Callable[..., Result]) -> None:
+    table = get_table("spsnet:table4")
+    seeds = {seed: {"pa_mpjpe": mean} for seed, mean in enumerate((80.0, 50.0, 50.0))}
+
+    def filled(cell: Cell) -> Filled:
+        trained = cell.condition["temporal_module"] == "self_attention"
+        each = seeds if trained else {0: {"pa_mpjpe": 60.0}}
+        return fill_from_results(cell, [make_result(means, seed=seed) for seed, means in each.items()])
+
+    cells = [filled(cell) for cell in table_cells(table) if cell.metric == "pa_mpjpe"]
+    (comparison,) = judge(table.claims[0], cells).comparisons
+    assert comparison.difference == pytest.approx(0.0, abs=1.0)  # of the first seed alone: 20
+
+
+def test_controls_do_not_keep_the_printed_numbers_from_deciding(
+    make_reproduced: Callable[..., Reproduced],
+) -> None:
+    found = make_reproduced("catfa:table5")
+    claim = Claim(
+        id="always-harder",
+        says="Corruption costs MPJPE in every row.",
+        better={"ratio": 0.0},
+        worse={"ratio": 0.33, "consecutive": 1},
+        same=("dataset", "metric", "row"),
+        metrics=("mpjpe",),
+    )
+    verdict = judge(claim, [*found.cells, *found.controls])
+    assert verdict.paper == "holds"
+    assert len(verdict.comparisons) == 6  # four printed rows, two controls
