@@ -26,6 +26,8 @@ from hpsbench.errors import (
     UsageError,
 )
 from hpsbench.pipeline.import_ import ImportSummary, import_file
+from hpsbench.recipes.catalog import get_recipe
+from hpsbench.recipes.imports.facts import processed_facts
 from hpsbench.store.checks import verify_store
 from hpsbench.store.reader import ClipStore, open_store
 
@@ -268,6 +270,17 @@ def test_images_of_human36m_lie_under_the_raw_folder(
     clip = bring(write_db(db, "h36m_test_25fps_tight_db.pt"), root, "h36m")[0].clips.iloc[0]
     assert clip["image_source"] == source + name + "_{frame_id:06d}.jpg"
     assert clip[["subject", "action", "camera"]].tolist() == ["S9", "WalkTogether", "54138969"]
+
+
+def test_names_of_human36m_are_those_of_its_recipe() -> None:
+    recipe, values = get_recipe("h36m"), processed_facts("h36m").values
+    assert values["camera"] == {f"{n:02}": name for n, name in enumerate(recipe.options["cameras"], start=1)}
+    subjects = [subject for split in recipe.options["subjects"].values() for subject in split]
+    assert values["subject"] == {f"{subject:02}": f"S{subject}" for subject in subjects}
+    names = reversed(
+        recipe.options["actions"].items()
+    )  # of two names of one action, the first is in the store
+    assert values["action"] == {f"{number:02}": name for name, number in names}
 
 
 def test_motions_stay_in_the_world(rng: np.random.Generator, write_db: WriteDb, root: Path) -> None:
