@@ -33,7 +33,7 @@ class Batch:
         rotmat: (B, T, 24, 3, 3) and betas (B, T, 10): the annotated SMPL parameters, camera coordinates.
         keypoints2d: (B, T, 49, 3) in the crop, [-1, 1], confidence 0 or 1; joint set `spin49`.
         has_smpl: (B, T) bool.
-        joints3d: (B, T, 14, 3) annotated LSP joints, metres, camera coordinates; None where SMPL parameters say all.
+        joints3d: (B, T, 14, 3) annotated LSP joints, metres, camera coordinates; None where no source has any.
         has_joints3d: (B, T) bool, frames with those.
         flow: (B, T, D') features of optical flow, where the system reads them.
         shifted: (B, T, D) the features one frame later, where a loss compares them.
@@ -85,7 +85,7 @@ class Wanted:
     """What a run's system and losses want of a batch beyond features, keypoints and SMPL parameters.
 
     Attributes:
-        joints3d: annotated joints, for stores that have 3D joints without SMPL parameters.
+        joints3d: annotated joints, where a source has them.
         flow: features of optical flow.
         shifted: the windows one frame later.
         occluded: features of occluded crops.

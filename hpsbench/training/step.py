@@ -98,8 +98,9 @@ class Step:
 
     @cached_property
     def target_joints(self) -> tuple[Tensor, Tensor]:
-        """LSP joints (B, T, 14, 3) and which frames have them (B, T): of the annotated bodies, else annotated themselves.
+        """LSP joints (B, T, 14, 3) and which frames have them (B, T): annotated themselves, else of the annotated bodies.
 
+        Measured joints stand before those of bodies that were fitted to them (Human3.6M), as in VIBE `lib/dataset/dataset_3d.py`.
         Of a system that predicts frame T // 2 alone, only that frame's; the others are 0.
         """
         return self._lsp(lambda rotmat, betas: self.body.spin49(rotmat, betas)[:, LSP_IN_SPIN49])
@@ -121,7 +122,7 @@ class Step:
             found[:, used] = lsp
         if batch.joints3d is None or batch.has_joints3d is None:
             return found, batch.has_smpl
-        found = torch.where(batch.has_smpl[..., None, None], found, batch.joints3d)
+        found = torch.where(batch.has_joints3d[..., None, None], batch.joints3d, found)
         return found, batch.has_smpl | batch.has_joints3d
 
 

@@ -427,6 +427,19 @@ def test_bodies_of_other_frames_and_of_hallucinated_strips(batch: Batch, body: B
     assert part.value.item() == pytest.approx(total, rel=1e-4)
 
 
+def test_measured_joints_stand_before_those_of_fitted_bodies(batch: Batch, body: BodyModel) -> None:
+    """A frame of Human3.6M may have both; VIBE's 3D targets of it are the measured ones."""
+    both = replace(batch, has_joints3d=torch.ones(B, T, dtype=torch.bool))
+    found, known = Step(both, bodies(3), body, WEIGHTS).target_joints
+    assert known.all()
+    assert both.joints3d is not None
+    assert torch.equal(found, both.joints3d)
+    fitted = replace(batch, has_joints3d=torch.zeros(B, T, dtype=torch.bool))
+    found, known = Step(fitted, bodies(3), body, WEIGHTS).target_joints
+    assert torch.equal(known, batch.has_smpl)
+    np.testing.assert_allclose(plain(found)[0], joints_of(batch, body)[0, :, 25:39], atol=1e-6)
+
+
 def test_joints_before_and_after_their_measurement(batch: Batch, body: BodyModel) -> None:
     generator = torch.Generator().manual_seed(5)
     before, after = (torch.randn(B, T, 14, 3, generator=generator).requires_grad_() for _ in range(2))
