@@ -157,6 +157,9 @@ def load_result(folder: str | Path) -> Result:
     )
 
 
+_NAMED = 12  # results that an error names
+
+
 def find_result(name: str | Path, root: str | Path = ".") -> Path:
     """The folder of a result: a path, or the name of a run under `root/runs` (its beginning, if that is unique).
 
@@ -170,9 +173,11 @@ def find_result(name: str | Path, root: str | Path = ".") -> Path:
     named = sorted(p.parent for p in runs.glob(f"*/{RESULTS}") if p.parent.name.startswith(str(name)))
     if len(named) == 1:
         return named[0]
-    known = ", ".join(p.name for p in named) or "none"
+    there = named or sorted(p.parent for p in runs.glob(f"*/{RESULTS}"))
+    more = f" and {len(there) - _NAMED} more" if len(there) > _NAMED else ""
+    known = (", ".join(p.name for p in there[:_NAMED]) or "none") + more
     what = f"{len(named)} results begin so" if named else f"neither {path / RESULTS} nor {runs / path} is one"
-    raise MissingData(f"no result {str(name)!r}: {what} (under {runs}: {known}); give a run's folder")
+    raise MissingData(f"no result {str(name)!r}: {what} (results under {runs}: {known}); give a run's folder")
 
 
 def _write(path: Path, write: Any) -> None:

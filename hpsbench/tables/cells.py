@@ -149,6 +149,27 @@ def select(cells: Iterable[Cell], *wanted: Match) -> list[Cell]:
     return [cell for cell in cells if all(matches(cell, match) for match in wanted)]
 
 
+def need_some(where: str, cells: Sequence[Cell], match: Match) -> None:
+    """Refuse a choice of cells that chooses none.
+
+    Raises:
+        UsageError: no cell fits; says which values there are.
+    """
+    if select(cells, match):
+        return
+    chosen = " and ".join(f"{key}={value}" for key, value in match.items())
+    told = []
+    for key in match:
+        values = sorted(
+            {str(value) for cell in cells if (value := cell.get(key.lstrip("!"))) not in (None, "")}
+        )
+        told.append(f"{key.lstrip('!')}: {', '.join(values) or 'no cell has it'}")
+    keys = sorted(
+        {"row", "method", "variant", "dataset", "metric"}.union(*(cell.condition for cell in cells))
+    )
+    raise UsageError(f"{where}: no cell has {chosen}. There are: {'; '.join(told)}. Keys: {', '.join(keys)}")
+
+
 def fill_of(table: Table, cell: Cell) -> Fill:
     """The first fill of the table that matches a cell.
 

@@ -32,6 +32,7 @@ from hpsbench.tables.cells import (
     fill_of,
     from_condition,
     matches,
+    need_some,
     table_cells,
 )
 from hpsbench.tables.inputs import (
@@ -164,11 +165,13 @@ def plan_table(table: Table, root: Path, options: Options, *, assume: bool = Fal
         assume: go on as if stores that are missing were there, to show what will be needed; else cells that need one say so.
 
     Raises:
-        UsageError: the table's file does not say what fills one of its cells.
+        UsageError: the table's file does not say what fills one of its cells, or `only` chooses none.
     """
     planner = _Planner(table, root, options, assume)
     cells = table_cells(table)
     wanted = [(cell, fill_of(table, cell)) for cell in cells] + control_cells(table, cells)
+    if options.only is not None:
+        need_some(table.id, [cell for cell, _ in wanted], options.only)
     planned = tuple(planner.cell(cell, fill) for cell, fill in wanted)
     return TablePlan(
         table=table,

@@ -9,7 +9,7 @@ import pytest
 import hpsbench as hb
 from hpsbench.errors import BadData, BrokenFile, MissingData
 from hpsbench.results.measured import Measured
-from hpsbench.results.result import Result, load_result
+from hpsbench.results.result import Result, find_result, load_result
 
 
 @pytest.fixture(scope="module")
@@ -151,3 +151,13 @@ def test_measured_is_a_float_and_its_entry() -> None:
     assert repr(value) == "2.5 mm [2, 3] (n=7)"
     again = Measured.from_json(json.loads(json.dumps(value.to_json())))
     assert again.to_json() == value.to_json()
+
+
+def test_a_name_that_no_result_has_is_told_with_those_there_are(result: Result, tmp_path: Path) -> None:
+    with pytest.raises(MissingData, match=r"runs: none\)"):
+        find_result("mine", tmp_path)
+    for number in range(14):
+        result.save(tmp_path / "runs" / f"run-{number:02d}")
+    with pytest.raises(MissingData, match=r"runs: run-00, .*, run-11 and 2 more\)"):
+        find_result("mine", tmp_path)
+    assert find_result("run-13", tmp_path).name == "run-13"

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from hpsbench.corruption._plan import Condition
+from hpsbench.errors import UsageError
 from hpsbench.store.reader import open_store
 from hpsbench.tables.catalog import get_table
 from hpsbench.tables.inputs import Inputs
@@ -155,3 +156,16 @@ def test_rows_with_the_same_supervision_have_the_same_sources(tmp_path: Path) ->
     own, frame_based = recipes["Ours*"], recipes["SPIN* [6]"]
     assert frame_based["sources"] == own["sources"]
     assert {source["dataset"]: source["smpl"] for source in own["sources"]}["h36m"] is False
+
+
+@pytest.mark.parametrize(
+    ("only", "told"),
+    [
+        ({"foo": 0.0}, "foo: no cell has it. Keys: .*method.*ratio"),
+        ({"method": "vib"}, "method: catfa, hmmr, spin, spin-median, vibe, vibe-clean"),
+        ({"ratio": [0.3]}, r"ratio: 0\.0, 0\.1, 0\.2, 0\.33"),
+    ],
+)
+def test_a_choice_that_chooses_nothing_is_refused(only: dict[str, Any], told: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=told):
+        plan_table(get_table("catfa:table5"), tmp_path, Options(only=only))
