@@ -1,4 +1,5 @@
 import csv
+import html
 import io
 import json
 import shutil
@@ -220,11 +221,16 @@ def test_every_table_runs_from_end_to_end(table_id: str, whole_world: Path) -> N
         assert filled.why_not is None, (filled.cell, filled.why_not)
         assert filled.measured is not None
         assert filled.n
-    assert all(one.undertrained and not one.without_data and not one.left_out for one in found.trainings())
+    for one in found.trainings():
+        assert one.undertrained
+        assert not one.left_out
+        # Three steps may draw no window that has SMPL parameters.
+        assert set(one.without_data) <= {"pose", "shape"}, one
     judged = {verdict.here for verdict in found.claims}
     assert judged <= ({"undecided"} if found.trainings() else {"undecided", "holds", "fails"})
+    named = {table_id, table.title, html.escape(table.title), table.title.replace("%", r"\%")}
     for render in FORMS.values():
-        assert table.title in render(found) or table_id in render(found)
+        assert any(name in render(found) for name in named)
 
 
 def test_the_json_of_all_tables_holds_every_printed_number_with_a_value_or_a_reason(tmp_path: Path) -> None:
