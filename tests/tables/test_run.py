@@ -224,9 +224,9 @@ def test_every_table_runs_from_end_to_end(table_id: str, whole_world: Path) -> N
     for one in found.trainings():
         assert one.undertrained
         assert not one.left_out
-        # Three steps may draw no window that has SMPL parameters.
-        assert set(one.without_data) <= {"pose", "shape"}, one
-    judged = {verdict.here for verdict in found.claims}
+        # Three steps of two windows may draw none that has SMPL parameters or a mask.
+        assert set(one.without_data) <= {"pose", "shape", "mask"}, one
+    judged = {verdict.here for verdict in found.claims if "input_frames" not in verdict.claim.metrics}
     assert judged <= ({"undecided"} if found.trainings() else {"undecided", "holds", "fails"})
     named = {table_id, table.title, html.escape(table.title), table.title.replace("%", r"\%")}
     for render in FORMS.values():
