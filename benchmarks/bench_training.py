@@ -6,8 +6,8 @@ Generator and discriminator of published size, a synthetic body of full size, ra
 (VIBE `lib/models/spin.py`, `lib/core/trainer.py`) multiplies the features anew in each of the regressor's three passes, builds the
 mesh of 6,890 vertices of every frame to take 49 joints from it, and runs the discriminator three times with weight gradients,
 of which the next line drops those of the first; Adam as torch has it by default. Both ways do the same steps, alternate in every
-round, and are compared by their best times. Dropout is off, so that gradients can be
-compared: the largest difference over the largest entry, per side. The target of the ratio is 1.7.
+round, and are compared by their best times. Dropout is off, so that gradients can be compared: the largest difference over the
+largest entry, per side. The target of the ratio is 1.7.
 """
 
 import argparse
