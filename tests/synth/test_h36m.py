@@ -1,5 +1,7 @@
 """The synthetic Human3.6M: real layouts, and stores whose values are those of the motion."""
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 
 import cdflib
@@ -9,7 +11,7 @@ import pytest
 from hpsbench.features.frames import Frames
 from hpsbench.pipeline.prepare import prepare
 from hpsbench.pipeline.verify import verify
-from hpsbench.store.reader import ClipStore
+from hpsbench.store.reader import ClipStore, open_store
 from hpsbench.synth import h36m
 from hpsbench.synth.h36m import LAYOUTS, TrackTruth, track_truth, trial_plans
 from hpsbench.synth.h36m_content import make_trial, picture
@@ -20,20 +22,37 @@ KEY = "h36m"
 STORED = {"official": "official", "moon": "moon", "fetch": "h36m-fetch"}
 
 
-@pytest.fixture(scope="module", params=LAYOUTS)
+@pytest.fixture(params=LAYOUTS)
 def layout(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @pytest.fixture(scope="module")
-def root(layout: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp(layout)
-    synthesize_raw(KEY, folder, layout=layout)
-    prepare(KEY, folder)
-    return folder
+def root_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Data root of a layout, made once. Asked for by name, since tests with one layout and tests with all of them share it
+    in any order."""
+
+    @functools.cache
+    def make(layout: str) -> Path:
+        folder = tmp_path_factory.mktemp(layout)
+        synthesize_raw(KEY, folder, layout=layout)
+        prepare(KEY, folder)
+        return folder
+
+    return make
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
+def root(layout: str, root_of: Callable[[str], Path]) -> Path:
+    return root_of(layout)
+
+
+@pytest.fixture
+def store(root: Path) -> ClipStore:
+    return open_store(root / "stores" / f"{KEY}.zarr")
+
+
+@pytest.fixture
 def truth(layout: str) -> dict[str, TrackTruth]:
     return {track.key: track for track in track_truth("tiny", layout=layout)}
 
@@ -86,7 +105,7 @@ def test_verify_has_no_errors(layout: str, root: Path) -> None:
     assert {p.kind for p in report.problems} == ({"image-missing"} if layout == "moon" else set())
 
 
-@pytest.mark.parametrize("layout", ["official"], scope="module")
+@pytest.mark.parametrize("layout", ["official"])
 def test_official_files_are_those_of_the_site(root: Path, store: ClipStore) -> None:
     raw = root / "raw" / KEY
     with cdflib.CDF(raw / "S9/MyPoseFeatures/D2_Positions/Directions.60457274.cdf") as file:
@@ -105,7 +124,7 @@ def test_official_files_are_those_of_the_site(root: Path, store: ClipStore) -> N
     assert np.isnan(known[10]).all()
 
 
-@pytest.mark.parametrize("layout", ["official"], scope="module")
+@pytest.mark.parametrize("layout", ["official"])
 def test_a_lost_trial_comes_back_the_same(root: Path, tmp_path: Path) -> None:
     trial = trial_plans("tiny")[2]
     write_official(tmp_path, trial, size="tiny", seed=0)
@@ -125,7 +144,7 @@ def test_sizes_are_as_promised(size: str, counts: tuple[int, int]) -> None:
     assert len({trial.name for trial in plans}) == len(plans)
 
 
-@pytest.mark.parametrize("layout", ["official"], scope="module")
+@pytest.mark.parametrize("layout", ["official"])
 def test_images_come_out_of_the_video_by_their_number(root: Path, store: ClipStore) -> None:
     plan = next(trial for trial in trial_plans("tiny") if trial.subject == 9)
     made = make_trial(plan, "tiny", 0)
