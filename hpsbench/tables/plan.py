@@ -44,7 +44,7 @@ from hpsbench.tables.inputs import (
     set_is_made,
     target_is_made,
 )
-from hpsbench.tables.recipes import left_out, named_sources, shorter, steps_of, toml
+from hpsbench.tables.recipes import decisive, left_out, named_sources, shorter, steps_of, toml
 from hpsbench.tables.schema import Fill, Match, Table
 from hpsbench.tables.steps import Record, Step
 from hpsbench.training.config import (
@@ -327,7 +327,7 @@ class _Planner:
             Step(
                 kind="train",
                 key={
-                    "recipe": recipe.model_dump(mode="json"),
+                    "recipe": decisive(recipe),
                     "system": recipe.system,
                     **tested.identity,
                     "sources": sources,

@@ -13,6 +13,11 @@ def steps_of(recipe: TrainingRecipe) -> int:
     return min(steps, recipe.max_steps or steps)
 
 
+def decisive(recipe: TrainingRecipe) -> dict[str, Any]:
+    """What of a recipe decides a training's outcome, as JSON values: not its texts, nor overrides, which are applied by now."""
+    return recipe.model_dump(mode="json", exclude={"title", "source", "readings", "synthetic", "tiny"})
+
+
 def shorter(recipe: TrainingRecipe, declared: TrainingRecipe) -> list[str]:
     """In what a recipe falls short of the schedule that it declares, in words; empty where in nothing.
 
