@@ -112,8 +112,11 @@ def _random_starts(length: int, lengths: list[int], rng: np.random.Generator) ->
 def _regular_starts(length: int, lengths: list[int], period: Fraction, rng: np.random.Generator) -> list[int]:
     offsets = [floor(i * period) for i in range(len(lengths))]
     room = length - (offsets[-1] + lengths[-1])
-    if room < 0:  # only near the track's end: move the last burst back, the clean frame before it stays
-        offsets[-1] += room
+    if room < 0:  # only near the track's end: move the last bursts back, with a clean frame before each
+        latest = length
+        for number in reversed(range(len(lengths))):
+            offsets[number] = min(offsets[number], latest - lengths[number])
+            latest = offsets[number] - 1
         room = 0
     phase = int(rng.integers(min(room, floor(period) - 1) + 1))
     return [phase + offset for offset in offsets]

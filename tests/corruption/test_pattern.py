@@ -1,4 +1,5 @@
 from fractions import Fraction
+from math import floor
 
 import numpy as np
 import pytest
@@ -71,6 +72,14 @@ def test_a_last_burst_without_room_is_cut_and_counted() -> None:
     bursts = burst_frames(6, ratio=0.75, consecutive=3, rng=np.random.default_rng(0))
     assert runs(bursts.frames) == [3, 2]
     assert bursts.cut == 1
+
+
+@pytest.mark.parametrize("length", [24, 72])
+def test_regular_bursts_stay_apart_at_the_end_of_a_track(length: int) -> None:
+    rng = np.random.default_rng(0)
+    bursts = burst_frames(length, ratio=0.75, consecutive=4, rng=rng, pattern="regular")
+    assert runs(bursts.frames) == [4] * floor(0.75 * length / 4 + 0.5)
+    assert bursts.frames[-1] < length
 
 
 def test_nothing_is_hit_where_the_share_rounds_to_none() -> None:
