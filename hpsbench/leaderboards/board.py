@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hpsbench.errors import UsageError
 from hpsbench.evaluation.compare import better_direction
-from hpsbench.leaderboards.entry import Entry, read_entry
+from hpsbench.leaderboards.entry import Entry, read_entry, without_seed
 from hpsbench.leaderboards.reported import Reported, read_reported
 
 # Result name -> metric of the printed numbers.
@@ -17,8 +17,6 @@ _PRINTED = {
     "accel_err": "accel_err",
     "pck150": "pck",
 }
-# Papers' dataset names.
-_DATASETS = {"mpi-inf-3dhp": "mpi_inf_3dhp"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +25,7 @@ class Board:
 
     Attributes:
         path: its folder under `leaderboards/`.
-        dataset, protocol, condition, synthetic: of all entries.
+        dataset, protocol, condition, synthetic: of all entries; the condition without its seed.
         metrics: result names in the protocol's order.
         entries: (file, entry), the best first, by the first metric that is PA-MPJPE or else the first of all.
         reported: printed numbers of the same dataset on clean data; none for synthetic boards.
@@ -77,7 +75,7 @@ def read_board(folder: Path, path: str) -> Board:
         path=path,
         dataset=first.dataset,
         protocol=first.protocol,
-        condition=first.condition,
+        condition=without_seed(first.condition),
         synthetic=first.synthetic,
         metrics=metrics,
         entries=tuple(_ranked(entries, metrics)),
@@ -94,13 +92,12 @@ def _ranked(entries: Sequence[tuple[Path, Entry]], metrics: Sequence[str]) -> li
 
 
 def _of_dataset(reported: Sequence[Reported], dataset: str) -> list[Reported]:
-    """Headline rows: no ablations, and each number of a method once."""
-    wanted = _DATASETS.get(dataset, dataset)
+    """Headline rows: no ablations, and each number of a method once. `h36m-p2` is a setting of `h36m`."""
     seen: dict[tuple[str, ...], Reported] = {}
     for number in reported:
         row = number.row
         if (
-            row["dataset"] == wanted
+            f"{dataset}-".startswith(row["dataset"].replace("_", "-") + "-")
             and not row["variant"].startswith("abl:")
             and row["metric"] in _PRINTED.values()
         ):

@@ -9,7 +9,7 @@ from typing import Any
 
 from hpsbench.errors import HpsbenchError
 from hpsbench.leaderboards.board import entry_files
-from hpsbench.leaderboards.entry import FLAG_REASONS, Entry, read_entry
+from hpsbench.leaderboards.entry import FLAG_REASONS, Entry, flag_reason, read_entry
 from hpsbench.leaderboards.reported import CERTAINTIES, COLUMNS, read_flags, read_reported
 from hpsbench.protocols.catalog import get_protocol
 
@@ -40,9 +40,21 @@ def check(folder: Path, *, root: Path | None = None) -> list[str]:
         problems += [f"{where}: {text}" for text in _problems(entry, path, folder)]
         if root is not None:
             problems += [f"{where}: {text}" for text in _rescored(entry, path, root)]
+    problems += _strays(folder)
     for board in dict.fromkeys(entry.board for _, entry in entries):
         problems += _disagreements([(where, entry) for where, entry in entries if entry.board == board])
     return problems
+
+
+def _strays(folder: Path) -> Iterator[str]:
+    """JSON files that lie where no board looks for them."""
+    known = set(entry_files(folder))
+    for path in sorted(folder.rglob("*.json")):
+        place = path.relative_to(folder)
+        if path not in known and place.parts[0] != "papers" and "tables" not in place.parts:
+            yield (
+                f"{place.as_posix()}: lies on no board; entries lie in [synthetic/]<dataset>/<protocol>@<version>[_<condition>]"
+            )
 
 
 def _disagreements(entries: Sequence[tuple[str, Entry]]) -> Iterator[str]:
@@ -104,11 +116,12 @@ def _problems(entry: Entry, path: Path, folder: Path) -> Iterator[str]:
     if entry.accounting.get("scored", entry.scored) != entry.scored:
         yield f"scored: {entry.scored}, but its accounting says {entry.accounting['scored']}"
     for flag in entry.flags:
-        if flag not in FLAG_REASONS:
+        if flag_reason(flag) is None:
             yield f"flag {flag!r} has no known reason (known: {', '.join(FLAG_REASONS)})"
     for name, metric in entry.metrics.items():
         if metric.interval is not None and not metric.interval[0] <= metric.value <= metric.interval[1]:
             yield f"{name}: {metric.value} lies outside its interval {list(metric.interval)}"
+        yield from _uncounted(entry, name)
         again = _again(entry, name)
         if again is not None and not math.isclose(again, metric.value, rel_tol=CLOSE, abs_tol=CLOSE):
             yield f"{name}: {metric.value}, but its sequences give {again}"
@@ -152,6 +165,17 @@ def _again(entry: Entry, name: str) -> float | None:
     if average == "video":
         return sum(v for v, _ in known) / len(known)
     return sum(v * n for v, n in known) / sum(n for _, n in known)
+
+
+def _uncounted(entry: Entry, name: str) -> Iterator[str]:
+    """Whether the sequences hold all values that a mean over frames is of."""
+    metric = entry.metrics[name]
+    counts = [s.get(f"{name}_n") for s in entry.sequences.values() if s.get(name) is not None]
+    found = int(sum(count for count in counts if count))
+    if metric.average != "track" and not found:
+        yield f"{name}: no sequence has a value, so that its mean cannot be taken again"
+    elif metric.average == "frame" and found != metric.n:
+        yield f"{name}: n is {metric.n}, but its sequences have {found} values"
 
 
 def _rescored(entry: Entry, path: Path, root: Path) -> Iterator[str]:

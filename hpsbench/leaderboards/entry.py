@@ -17,11 +17,17 @@ from hpsbench.errors import BadData, BrokenFile, UsageError
 from hpsbench.results.result import Result
 
 _SHA256 = r"^[0-9a-f]{64}$"
-# Flags that a result may carry, and what they mean on a board.
+# Flags that a result may carry, and what they mean on a board; `windows-16` and the like are said in words below.
 FLAG_REASONS: Mapping[str, str] = {
     "extractor-mismatch": "features of another extractor than the system was trained on",
+    "view-mismatch": "features of another view than the protocol's: other boxes and crops",
+    "ground-truth-camera": "placed in the world with the annotated camera, not with one that was predicted",
+    "no-flip-test": "without the mirrored second prediction that the protocol averages with the first",
+    "common-frames": "scored only on frames that several protocols share",
+    "predicted-frames": "scored only on frames that have a prediction",
     "undertrained": "fewer training steps than its recipe declares",
 }
+_WINDOWS = re.compile(r"windows-(\d+)")
 
 _MEASURED = (
     "protocol_sha256",
@@ -113,13 +119,34 @@ class Entry(_Strict):
         return json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
+def flag_reason(flag: str) -> str | None:
+    """What a flag means; None for one that nobody knows.
+
+    >>> flag_reason("windows-16")
+    'cut into windows of 16 frames, whatever the protocol and the system ask for'
+    """
+    windows = _WINDOWS.fullmatch(flag)
+    if windows is not None:
+        return f"cut into windows of {windows[1]} frames, whatever the protocol and the system ask for"
+    return FLAG_REASONS.get(flag)
+
+
+def without_seed(condition: str | None) -> str | None:
+    """A condition as boards know it: its seed is no part of it.
+
+    >>> without_seed("noise-0.33x1-s0-sev4"), without_seed(None)
+    ('noise-0.33x1-sev4', None)
+    """
+    return re.sub(r"-s\d+(?=$|-)", "", condition) if condition else None
+
+
 def board_of(dataset: str, protocol: str, condition: str | None, *, synthetic: bool) -> str:
     """Folder of a board under `leaderboards/`; the seed of a condition is no part of it.
 
     >>> board_of("3dpw", "tcmr@1", "center-0.33x1-s0", synthetic=True)
     'synthetic/3dpw/tcmr@1_center-0.33x1'
     """
-    settled = re.sub(r"-s\d+(?=$|-)", "", condition) if condition else None
+    settled = without_seed(condition)
     name = f"{protocol}_{settled}" if settled else protocol
     return "/".join([*(["synthetic"] if synthetic else []), dataset, name])
 

@@ -1,14 +1,17 @@
 """Boards as Markdown pages and LaTeX, entries as a Hugging Face `.eval_results` file."""
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from hpsbench.leaderboards.board import Board, list_boards, read_board
-from hpsbench.leaderboards.entry import FLAG_REASONS, Entry, MetricEntry
+from hpsbench.leaderboards.entry import Entry, MetricEntry, flag_reason
 from hpsbench.leaderboards.reported import Reported
 
 BEGIN, END = "<!-- boards: begin -->", "<!-- boards: end -->"
+# Digits after the point; one for every other unit.
+_DIGITS = {"1": 3, "m/s^2": 2}
 _PRINTED_COLUMNS = ("mpjpe", "pa_mpjpe", "pve", "accel_err", "pck")
 
 
@@ -37,7 +40,8 @@ def board_page(board: Board) -> str:
     """The page of a board: measured entries, then, apart, what papers report."""
     kind = "synthetic " if board.synthetic else ""
     lines = [
-        f"# {kind}{board.dataset}, {board.protocol}" + (f", {board.condition}" if board.condition else ""),
+        f"# {kind}{board.dataset}, {board.protocol}"
+        + (f", {_words(board.condition)}" if board.condition else ""),
         "",
     ]
     if board.synthetic:
@@ -60,26 +64,27 @@ def board_page(board: Board) -> str:
 
 
 def latex(board: Board) -> str:
-    """The measured entries as a LaTeX table (booktabs)."""
+    """The measured entries as a LaTeX table (booktabs), and below it what they were measured on."""
     names = " & ".join(f"{_tex(n)} ({_tex(_unit(board, n))})" for n in board.metrics)
+    width = 2 + len(board.metrics)
     flags = sorted({flag for _, entry in board.entries for flag in entry.flags})
     marks = dict(zip(flags, "abcdefghijklmnopqrstuvwxyz", strict=False))
     rows = []
     for _, entry in board.entries:
         marked = ",".join(marks[flag] for flag in entry.flags)
         name = _tex(_title(entry, board)) + (rf"\textsuperscript{{{marked}}}" if marked else "")
-        rows.append(" & ".join([name, *(_tex(_value(entry.metrics.get(n))) for n in board.metrics)]) + r" \\")
-    notes = [
-        rf"\multicolumn{{{1 + len(board.metrics)}}}{{l}}{{\footnotesize {mark}: {_tex(_flag(flag))}}} \\"
-        for flag, mark in marks.items()
-    ]
-    caption = f"{board.dataset}, {board.protocol}" + (", synthetic data" if board.synthetic else "")
+        values = [_tex(_value(entry.metrics.get(n))) for n in board.metrics]
+        rows.append(" & ".join([name, *values, f"{entry.scored:,}"]) + r" \\")
+    what = [board.dataset, board.protocol, board.condition or "clean input"]
+    what += ["synthetic data"] if board.synthetic else []
+    said = [", ".join(what) + "; mean [95 % interval over sequences]"]
+    said += [f"{mark}: {_flag(flag)}" for flag, mark in marks.items()]
+    notes = [rf"\multicolumn{{{width}}}{{l}}{{\footnotesize {_tex(text)}}} \\" for text in said]
     return "\n".join(
         [
-            r"\begin{tabular}{l" + "r" * len(board.metrics) + "}",
-            f"% {caption}",
+            r"\begin{tabular}{l" + "r" * (width - 1) + "}",
             r"\toprule",
-            f"system & {names} " + r"\\",
+            f"system & {names} & frames " + r"\\",
             r"\midrule",
             *rows,
             r"\bottomrule",
@@ -99,7 +104,7 @@ def eval_results(entry: Entry, *, dataset_id: str, date: str | None = None, sour
         date: of the evaluation, ISO 8601.
         source: address of the entry.
     """
-    notes = [entry.protocol, f"n = {entry.scored} frames", *([entry.condition] if entry.condition else [])]
+    notes = [entry.protocol, *([entry.condition] if entry.condition else [])]
     notes += ["SYNTHETIC DATA"] if entry.synthetic else []
     notes += [_flag(flag) for flag in entry.flags]
     lines = []
@@ -117,7 +122,7 @@ def eval_results(entry: Entry, *, dataset_id: str, date: str | None = None, sour
         ]
         lines += [f"  date: {_yaml(date)}"] if date else []
         lines += ["  source:", f"    url: {_yaml(source)}", '    name: "hpsbench board"'] if source else []
-        lines.append(f"  notes: {_yaml(', '.join(notes) + f', {metric.unit}{spread}')}")
+        lines.append(f"  notes: {_yaml(', '.join([*notes, metric.unit, f'n = {metric.n}']) + spread)}")
     return "\n".join(lines) + "\n"
 
 
@@ -139,11 +144,11 @@ def _measured(board: Board) -> list[str]:
         rows.append(
             [
                 str(rank),
-                _title(entry, board),
+                _words(_title(entry, board)),
                 *values,
                 f"{entry.scored:,}",
                 trained,
-                ", ".join(entry.flags),
+                _words(", ".join(entry.flags)),
                 link,
             ]
         )
@@ -160,11 +165,14 @@ def _reported(numbers: Sequence[Reported]) -> list[str]:
             mark = reasons.setdefault(f"{flag.name}: {flag.reason}", len(reasons) + 1)
             cell += f" [{mark}]"
         key = (row["method"], row["variant"], row["trained_with_3dpw"], row["paper"])
-        lines.setdefault(key, {})[row["metric"]] = cell
+        line = lines.setdefault(key, {})
+        line[row["metric"]] = "; ".join([*([line[row["metric"]]] if row["metric"] in line else []), cell])
+    units = {number.row["metric"]: number.row["unit"] for number in numbers}
     columns = [name for name in _PRINTED_COLUMNS if any(name in line for line in lines.values())]
     body = [[*key, *(line.get(name, "") for name in columns)] for key, line in lines.items()]
-    head = ["method", "variant", "3DPW in training", "first printed in", *columns]
-    return [*_md(head, body), "", *(f"[{number}] {text}" for text, number in reasons.items())]
+    head = ["method", "variant", "3DPW in training", "first printed in", *(f"{n}, {units[n]}" for n in columns)]  # fmt: skip
+    said = ["Units as printed; what papers call mm/s^2 is mm per frame squared.", ""] if "accel_err" in columns else []  # fmt: skip
+    return [*_md(head, body), "", *said, *(f"- [{number}] {text}" for text, number in reasons.items())]
 
 
 def _index(boards: Sequence[Board]) -> str:
@@ -172,7 +180,7 @@ def _index(boards: Sequence[Board]) -> str:
         [
             f"[{board.path}]({board.path}/README.md)",
             str(len(board.entries)),
-            _title(board.entries[0][1], board),
+            _words(_title(board.entries[0][1], board)),
         ]
         for board in boards
     ]
@@ -182,7 +190,7 @@ def _index(boards: Sequence[Board]) -> str:
 
 def _flag(flag: str) -> str:
     """A flag and its reason."""
-    return f"{flag}: {FLAG_REASONS.get(flag, 'see the entry')}"
+    return f"{flag}: {flag_reason(flag) or 'see the entry'}"
 
 
 def _unit(board: Board, name: str) -> str:
@@ -192,8 +200,10 @@ def _unit(board: Board, name: str) -> str:
 def _value(metric: MetricEntry | None) -> str:
     if metric is None:
         return ""
-    spread = "" if metric.interval is None else f" [{metric.interval[0]:.1f}, {metric.interval[1]:.1f}]"
-    return f"{metric.value:.1f}{spread}"
+    digits = _DIGITS.get(metric.unit, 1)
+    low, high = metric.interval or (0.0, 0.0)
+    spread = "" if metric.interval is None else f" [{low:.{digits}f}, {high:.{digits}f}]"
+    return f"{metric.value:.{digits}f}{spread}"
 
 
 def _md(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -201,9 +211,21 @@ def _md(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [lines[0], "|" + " --- |" * len(head), *lines[1:]]
 
 
+def _words(text: str) -> str:
+    """A name as plain words of a Markdown page: nothing in it is markup, and it stays on its line."""
+    return re.sub(r"([\\`*\[\]<>&~])", r"\\\1", " ".join(text.split()))
+
+
 def _tex(text: str) -> str:
-    swaps = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}", "^": r"\^{}"}  # fmt: skip
-    return "".join(swaps.get(letter, letter) for letter in text)
+    """Plain words of a LaTeX table; a row may begin with them, so that no bracket or star is taken for an option."""
+    swaps = {
+        "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "#": r"\#", "$": r"\$", "_": r"\_", "{": r"\{", "}": r"\}",
+        "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+    }  # fmt: skip
+    plain = "".join(swaps.get(letter, letter) for letter in " ".join(text.split()))
+    plain = re.sub(r"\\textasciicircum\{\}([23])\b", r"\\textsuperscript{\1}", plain)
+    return "{}" + plain if plain[:1] in ("[", "*") else plain
 
 
 def _yaml(text: str | None) -> str:

@@ -13,6 +13,7 @@ from hpsbench.leaderboards.check import check
 from hpsbench.leaderboards.entry import read_entry
 from hpsbench.leaderboards.render import board_page, build, eval_results, latex
 from hpsbench.leaderboards.submit import submit
+from hpsbench.results.measured import Measured
 from hpsbench.results.result import Result
 
 Save = Callable[..., Path]
@@ -90,6 +91,8 @@ def test_a_partial_result_and_bare_arrays_are_refused(boards: Path, save: Save) 
             "metrics.mpjpe.n: Input should be a valid integer",
         ),
         (lambda d: d.update(flags=["undertrained"]), "should be called"),
+        (lambda d: d.update(sequences={}), "mpjpe: no sequence has a value"),
+        (lambda d: d["metrics"]["mpjpe"].update(n=600), "mpjpe: n is 600, but its sequences have 60 values"),
         (lambda d: d.update(scored=59), "scored frames: 59, others of this board 60; they do not compare"),
         (lambda d: d.update(scored=59), "scored: 59, but its accounting says 60"),
         (lambda d: d["accounting"].update({"in": 61}), "frames of the dataset: 61, others of this board 60"),
@@ -111,6 +114,27 @@ def test_the_check_finds_what_was_changed(
     path, _ = submit(save(), boards)
     edit(path, change)
     assert any(found in problem for problem in check(boards)), check(boards)
+
+
+def test_an_entry_that_lies_on_no_board_is_found(boards: Path, save: Save) -> None:
+    path, _ = submit(save(), boards)
+    (boards / "tables" / "vibe_table1").mkdir(parents=True)
+    shutil.copy(path, boards / "tables" / "vibe_table1" / "table.json")
+    shutil.copy(path, boards / "synthetic" / "3dpw" / path.name)
+    (found,) = check(boards)
+    assert found.startswith(f"synthetic/3dpw/{path.name}: lies on no board")
+
+
+def test_every_flag_that_a_result_may_carry_has_a_reason(boards: Path, save: Save) -> None:
+    names = (
+        "extractor-mismatch", "view-mismatch", "ground-truth-camera", "no-flip-test", "common-frames",
+        "predicted-frames", "undertrained", "windows-16",
+    )  # fmt: skip
+    submit(save(flags=names), boards)
+    assert check(boards) == []
+    page = board_page(read_board(boards, "synthetic/3dpw/tcmr@1"))
+    assert "see the entry" not in page
+    assert "- windows-16: cut into windows of 16 frames" in page
 
 
 def test_one_system_stands_on_a_board_once(boards: Path, save: Save) -> None:
@@ -183,6 +207,52 @@ def test_the_best_stands_first_and_reported_numbers_apart(boards: Path, save: Sa
     assert "82.9" not in measured
 
 
+def test_a_setting_of_a_dataset_shows_what_papers_print_with_units_and_every_value(
+    boards: Path, save: Save
+) -> None:
+    submit(save(dataset="h36m-p2", synthetic=False), boards)
+    page = board_page(read_board(boards, "h36m-p2/tcmr@1"))
+    assert "| mpjpe, mm | pa_mpjpe, mm | accel_err, mm/s^2 |" in page
+    assert "mm per frame squared" in page
+    (line,) = [line for line in page.splitlines() if line.startswith("| catfa |  | unknown |")]
+    assert "70.9 [" in line, "table III"
+    assert "70.7 [" in line, "and table IV"
+
+
+def test_the_seed_of_a_condition_is_no_part_of_a_page(boards: Path, save: Save) -> None:
+    for seed in (3, 4):
+        submit(save(condition=f"center-0.33x1-s{seed}", seeds=(seed,)), boards)
+    page = board_page(read_board(boards, "synthetic/3dpw/tcmr@1_center-0.33x1"))
+    assert page.startswith("# synthetic 3dpw, tcmr@1, center-0.33x1\n")
+
+
+ODD = '[<b>\n"q"</b>] & 100 % | $x_1$ ~ #1 ^ {z} \\ *'
+
+
+def test_names_cannot_become_markup(boards: Path, save: Save) -> None:
+    yaml = pytest.importorskip("yaml")
+    _, entry = submit(save(condition="center-0.33x1-s0"), boards, name=ODD)
+    board = read_board(boards, "synthetic/3dpw/tcmr@1_center-0.33x1")
+    (row,) = [line for line in board_page(board).splitlines() if line.startswith("| 1 |")]
+    assert r'| \[\<b\> "q"\</b\>\] \& 100 % \| $x_1$ \~ #1 ^ {z} \\ \* |' in row
+    table = latex(board)
+    cells = r'{}[\textless{}b\textgreater{} "q"\textless{}/b\textgreater{}] \& 100 \% \textbar{} \$x\_1\$ '
+    cells += r"\textasciitilde{} \#1 \textasciicircum{} \{z\} \textbackslash{} * & 81.3"
+    assert cells in table
+    assert "center-0.33x1, synthetic data" in table
+    found = yaml.safe_load(eval_results(entry, dataset_id="a/b", source="https://example.org/?a=1&b=%20#c"))
+    assert found[0]["source"]["url"] == "https://example.org/?a=1&b=%20#c"
+    assert found[0]["dataset"] == {"id": "a/b", "task_id": "mpjpe"}
+    assert found[0]["value"] == entry.metrics["mpjpe"].value
+
+
+def test_a_share_keeps_its_digits(boards: Path, save: Save, make_result: Callable[..., Result]) -> None:
+    made = make_result()
+    share = Measured(0.7123, unit="1", n=60, interval=(0.7, 0.72))
+    submit(save(summary={**made.summary, "auc": share}), boards)
+    assert "| 0.712 [0.700, 0.720] |" in board_page(read_board(boards, "synthetic/3dpw/tcmr@1"))
+
+
 def test_entries_that_differ_in_the_seed_alone_say_which(boards: Path, save: Save) -> None:
     for seed in (0, 1):
         submit(save("vibe", 52.0 + seed, seeds=(seed,)), boards)
@@ -221,12 +291,14 @@ def test_exports(boards: Path, save: Save) -> None:
     )
     assert text.startswith('- dataset:\n    id: "someone/3dpw"\n    task_id: "mpjpe"\n  value: 81.3')
     assert text.count("SYNTHETIC DATA") == 2
+    assert 'notes: "tcmr@1, SYNTHETIC DATA, mm, n = 60, 95 % interval 79.33 to 83.33"' in text
     assert '    url: "https://example.org/e.json"' in text
     table = latex(read_board(boards, "synthetic/3dpw/tcmr@1"))
-    assert r"vibe & 81.3 [79.3, 83.3] & 51.3 [49.3, 53.3] \\" in table
+    assert r"vibe & 81.3 [79.3, 83.3] & 51.3 [49.3, 53.3] & 60 \\" in table
+    assert r"\begin{tabular}{lrrr}" in table
     assert r"pa\_mpjpe (mm)" in table
     assert "textsuperscript" not in table
-    assert "synthetic data" in table
+    assert r"\footnotesize 3dpw, tcmr@1, clean input, synthetic data; mean [95 \% interval" in table
 
 
 def test_flags_and_their_reasons_go_wherever_the_numbers_go(boards: Path, save: Save) -> None:
@@ -238,7 +310,7 @@ def test_flags_and_their_reasons_go_wherever_the_numbers_go(boards: Path, save: 
     assert reason in eval_results(entry, dataset_id="someone/3dpw")
     table = latex(board)
     assert r"vibe\textsuperscript{a} & " in table
-    assert rf"\multicolumn{{3}}{{l}}{{\footnotesize a: {reason}}}" in table
+    assert rf"\multicolumn{{4}}{{l}}{{\footnotesize a: {reason}}}" in table
 
 
 def test_the_hash_of_predictions_is_kept(boards: Path, save: Save, tmp_path: Path, make_result: Callable[..., Result]) -> None:  # fmt: skip
