@@ -64,7 +64,6 @@ def corrupt_command(
     """Corrupt some frames and extract their features again, as the confidence-aware paper does with black squares."""
     from hpsbench.pipeline import corrupt as room
     from hpsbench.recipes.catalog import get_recipe
-    from hpsbench.store.reader import open_store
 
     if preview is not None:
         room.check_picture(preview)
@@ -90,19 +89,18 @@ def corrupt_command(
         )
     show_job(job.as_dict(), dry_run, json)
     if not json:
-        _show_counts(job.corruption)
+        _show_counts(job.corruption, job.frames)
     if preview is not None and not dry_run:
         note(f"contact sheet: {room.preview(store, root, job.features, preview)}")
     if manifest is not None and not dry_run:
-        manifest.parent.mkdir(parents=True, exist_ok=True)
-        room.manifest_table(open_store(store), job.features).to_csv(manifest, index=False)
-        note(f"manifest: {manifest}")
+        note(f"manifest: {room.write_manifest(store, job.features, manifest)}")
 
 
-def _show_counts(corruption: Mapping[str, Any] | None) -> None:
+def _show_counts(corruption: Mapping[str, Any] | None, frames: int) -> None:
     if corruption is not None:
-        cut = f", {corruption['cut']} did not fit" if corruption["cut"] else ""
-        note(f"corrupted: {corruption['hit']} frames of {corruption['tracks']} tracks{cut}")
+        cut = f"; {corruption['cut']} more did not fit" if corruption["cut"] else ""
+        share = f"{corruption['hit']} of {frames} frames ({corruption['hit'] / frames:.1%})"
+        note(f"corrupted: {share} of {corruption['tracks']} tracks{cut}")
         if unchanged := corruption.get("unchanged"):
             note(
                 f"[yellow]note:[/] {unchanged} of {corruption['hit']} corrupted frames look as before: what is changed lies "

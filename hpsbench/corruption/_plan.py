@@ -107,7 +107,8 @@ def choose_condition(
     """The setting that a user means; what is not given comes from the severity's level.
 
     Raises:
-        UsageError: neither ratio nor severity; a severity that there is not; a share that no pattern has.
+        UsageError: neither ratio nor severity; a severity that there is not, or that another ratio contradicts; a share
+            that no pattern has, or that is 0.
     """
     if ratio is None and severity is None:
         raise UsageError(
@@ -119,7 +120,16 @@ def choose_condition(
         level = Level(0.0, 1)
     else:
         level = corruption.level(severity)
+        if not corruption.graded and ratio not in (None, level.ratio):
+            raise UsageError(
+                f"severity {severity} of {corruption.name!r} is the ratio {level.ratio:g} in bursts of {level.consecutive}, "
+                f"which the ratio {ratio:g} contradicts: give --severity, or --ratio with --consecutive"
+            )
     ratio = level.ratio if ratio is None else ratio
+    if ratio == 0:
+        raise UsageError(
+            f"corruption {corruption.name!r} with a ratio of 0 corrupts no frame: that is the clean feature set"
+        )
     # A burst belongs to the level's ratio: another ratio starts from single frames.
     burst = level.consecutive if ratio == level.ratio else 1
     consecutive = burst if consecutive is None else consecutive

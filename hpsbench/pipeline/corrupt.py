@@ -20,7 +20,7 @@ from hpsbench.corruption._corruption import Corruption, Fill
 from hpsbench.corruption._pattern import Pattern
 from hpsbench.corruption._plan import Condition, choose_condition, plan_track
 from hpsbench.corruption._record import FIRST_VERSION
-from hpsbench.errors import FeatureMismatch, MissingFeatures, ResumeMismatch, UsageError
+from hpsbench.errors import FeatureMismatch, MissingFeatures, ResumeMismatch, UnknownName, UsageError
 from hpsbench.features.backbones import Extractor
 from hpsbench.features.corrupted import corrupted_crop
 from hpsbench.features.flow import KIND
@@ -29,6 +29,7 @@ from hpsbench.pipeline.extract import (
     FeatureJob,
     Speed,
     attributes,
+    can_resume,
     grown_splits,
     job_of,
     load_extractor,
@@ -161,21 +162,22 @@ def corrupt(
     attrs = {**attributes(network, view, crop_scale, splits, None), "corruption": record}
     summary = {**condition.as_dict(), **manifest.counts()}
     from_images = corruption.kind != "rows" or clean.attrs.get("kind") == KIND
-    if dry_run:
-        images = len(manifest.row) if from_images else 0
-        return plan(store, network, view, name, rows, images=images, corruption=summary)
     if len(manifest.row) == 0:
         raise UsageError(
             f"corruption {condition.name!r} hits no frame of {', '.join(splits)} in {store.location}: the tracks are too short "
             "for such bursts or such a share; choose a larger --ratio or a smaller --consecutive"
         )
-    make_room(store, name, attrs)
-    writer = FeatureSetWriter.create(store_path, name, rows=rows, dim=clean.dim, attrs=attrs)
-    open_chunks = list(writer.open_chunks())
+    writer = FeatureSetWriter(store_path, name, rows, clean.dim)
+    open_chunks = list(writer.open_chunks() if can_resume(store, name, attrs) else range(writer.chunks))
     frames = Frames(store, raw or raw_folder(store, root), view) if from_images else None
     hit, what = manifest.row, manifest.what
     changed = changed_rows(network, frames, rows, hit)
     todo = sum(int(np.isin(writer.rows_of(chunk), changed).sum()) for chunk in open_chunks)
+    if dry_run:
+        images, done = todo if from_images else 0, len(changed) - todo
+        return plan(store, network, view, name, rows, images=images, done=done, corruption=summary)
+    make_room(store, name, attrs)
+    writer = FeatureSetWriter.create(store_path, name, rows=rows, dim=clean.dim, attrs=attrs)
     with job_of(root, store, "corrupt", name, device=network.device, workers=workers) as run:
         report = Speed(progress, todo, len(changed))
         redo = Redo(frames, network, clean, corruption, fill, hit, what, changed, workers, report)
@@ -216,6 +218,7 @@ def clean_set(store: ClipStore, view: str, extractor: str = "auto") -> FeatureSe
 
     Raises:
         MissingFeatures: it is not there, or "auto" finds several.
+        UnknownName: the store has no such view.
     """
     if extractor != "auto":
         return store.features[f"{extractor}-{view}"]
@@ -227,11 +230,17 @@ def clean_set(store: ClipStore, view: str, extractor: str = "auto") -> FeatureSe
     whole = {s.attrs["extractor"]: s for s in found if not s.attrs.get("partial")}
     if "spin" in whole:
         return whole["spin"]
-    if len(whole) != 1:
+    if view not in store.views:
+        raise UnknownName(f"view of {store.location}", view, store.views)
+    if not whole:
         raise MissingFeatures(
-            f"{store.location}: {'no clean feature set' if not whole else 'several clean feature sets'} of view "
-            f"{view!r} ({', '.join(s.name for s in whole.values()) or 'run hpsbench extract'}); "
-            "name the extractor with --extractor"
+            f"{store.location}: no clean feature set of view {view!r}; "
+            f"run 'hpsbench extract {store.dataset} --view {view}'"
+        )
+    if len(whole) > 1:
+        raise MissingFeatures(
+            f"{store.location}: several clean feature sets of view {view!r} ({', '.join(s.name for s in whole.values())}); "
+            f"choose one with --features {' or --features '.join(sorted(whole))}"
         )
     return next(iter(whole.values()))
 
@@ -334,7 +343,7 @@ def preview(
     Raises:
         MissingFeatures: no such set.
         FeatureMismatch: the set is a clean one.
-        UsageError: a picture of another kind.
+        UsageError: a picture of another kind, or nothing can be written there.
     """
     check_picture(out)
     store = open_store(store_path)
@@ -350,13 +359,39 @@ def preview(
         what = np.array([hit[name] for name in corruption.columns])
         row = int(hit["row"])
         changed = corrupted_crop(frames, corruption, row, what, PREVIEW_SIDE, record["fill"])
-        said = f"{hit['track']} {hit['frame_id']}"
+        said = f"{hit['track']} #{hit['frame_id']}"
         if corruption.kind == "rows":
-            said += f" <- {np.asarray(store.frames['frame_id'][what])[0]}"
+            said += f" <- #{np.asarray(store.frames['frame_id'][what])[0]}"
         columns.append(np.concatenate([_caption(said), frames.crop(row, PREVIEW_SIDE), changed]))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(out), np.concatenate(columns, axis=1)[..., ::-1])
+    _, picture = cv2.imencode(out.suffix.lower(), np.concatenate(columns, axis=1)[..., ::-1])
+    _write(out, picture.tobytes(), "--preview")
     return out
+
+
+def write_manifest(store_path: Path, features: str, out: Path) -> Path:
+    """Write the manifest of a corrupted set as a CSV file, see `manifest_table`.
+
+    Returns: `out`.
+
+    Raises:
+        MissingFeatures: no such set.
+        FeatureMismatch: the set is a clean one.
+        UsageError: nothing can be written there.
+    """
+    text = manifest_table(open_store(store_path), features).to_csv(index=False)
+    _write(out, text.encode(), "--manifest")
+    return out
+
+
+def _write(out: Path, content: bytes, option: str) -> None:
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_bytes(content)
+    except OSError as problem:
+        raise UsageError(
+            f"{out}: cannot be written ({problem.strerror}); the feature set is complete, so give {option} another place and "
+            "run the same command again"
+        ) from problem
 
 
 def check_picture(out: Path) -> None:

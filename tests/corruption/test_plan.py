@@ -77,7 +77,14 @@ def test_a_severity_is_a_level_of_the_table() -> None:
     noise = choose_condition(get_corruption("noise"), severity=4, ratio=0.1, consecutive=2)
     assert (noise.ratio, noise.consecutive, noise.severity) == (0.1, 2, 4)
     assert choose_condition(get_corruption("noise"), ratio=1.0).name == "noise-1x1-s0-sev3"
-    assert choose_condition(get_corruption("frozen"), severity=5, ratio=0.1).consecutive == 1
+    frozen = get_corruption("frozen")
+    assert choose_condition(frozen, severity=5, ratio=0.33).consecutive == 16
+    with pytest.raises(
+        UsageError, match=r"is the ratio 0\.33 in bursts of 16, which the ratio 0\.1 contradicts"
+    ):
+        choose_condition(frozen, severity=5, ratio=0.1)
+    with pytest.raises(UsageError, match="that is the clean feature set"):
+        choose_condition(frozen, ratio=0.0)
     with pytest.raises(UsageError, match=r"--ratio 0\.33"):
         choose_condition(get_corruption("center"))
     with pytest.raises(UsageError, match="severities 1 to 5"):

@@ -18,8 +18,9 @@ from hpsbench.errors import (
     UnknownName,
     UsageError,
 )
+from hpsbench.features import backbones
 from hpsbench.features.images import crop, decode
-from hpsbench.pipeline.corrupt import corrupt, preview, unchanged_rows
+from hpsbench.pipeline.corrupt import corrupt, preview, unchanged_rows, write_manifest
 from hpsbench.pipeline.extract import FeatureJob, extract
 from hpsbench.store import layout
 from hpsbench.store.reader import open_store
@@ -130,13 +131,44 @@ def test_a_dry_run_tells_how_many_images(clean: Path) -> None:
     assert NAME not in open_store(clean).features
 
 
+def test_a_dry_run_knows_what_is_there(clean: Path) -> None:
+    run(clean)
+    assert run(clean, dry_run=True).images == 0
+    kept = content(clean)
+    (clean / "features" / NAME / "data" / "c" / "1" / "0").unlink()
+    job = run(clean, dry_run=True)
+    assert 0 < job.images < 15
+    assert job.images + job.done == 15
+    assert len(content(clean)) == len(kept) - 1
+    shutil.rmtree(clean / "features" / NAME)
+    run(clean, splits=["test"])
+    assert run(clean, splits=["train"], dry_run=True).images == 15, "a set that grows is made again"
+    with pytest.raises(UsageError, match="hits no frame"):
+        run(clean, ratio=0.01, dry_run=True)
+
+
 def test_without_a_clean_set_there_is_nothing_to_corrupt(image_store: MakeStore, patches: type) -> None:
     del patches
     path = image_store()
     with pytest.raises(MissingFeatures, match="no clean feature set of view 'tcmr'"):
         run(path)
+    with pytest.raises(MissingFeatures, match="run 'hpsbench extract 3dpw --view tcmr'"):
+        run(path)
     with pytest.raises(MissingFeatures, match="'patches-tcmr'"):
         run(path, extractor="patches")
+    with pytest.raises(UnknownName, match="Did you mean 'tcmr'"):
+        run(path, view="tcnr")
+
+
+def test_of_several_clean_sets_one_is_chosen_by_an_option_that_there_is(
+    clean: Path, patches: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patches, "name", "squares")
+    monkeypatch.setitem(backbones._OURS, "squares", lambda root, device: patches())
+    root = clean.parents[1]
+    extract(clean, root, view="tcmr", extractor="squares", raw=root / "raw", device="cpu")
+    with pytest.raises(MissingFeatures, match="one with --features patches or --features squares"):
+        run(clean)
 
 
 def test_all_is_every_split(clean: Path) -> None:
@@ -245,3 +277,19 @@ def test_the_preview_shows_clean_above_corrupted(clean: Path, tmp_path: Path) ->
     assert dark[1] > dark[0] + 0.02
     with pytest.raises(FeatureMismatch, match="is clean"):
         preview(clean, clean.parents[1], "patches-tcmr", tmp_path / "sheet.png")
+
+
+def test_a_place_that_cannot_be_written_is_named(clean: Path, tmp_path: Path) -> None:
+    run(clean)
+    root, blocked = clean.parents[1], tmp_path / "file"
+    blocked.write_text("no folder", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"sheet\.png: cannot be written \(.*give --preview another place"):
+        preview(clean, root, NAME, blocked / "sheet.png", raw=root / "raw")
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(UsageError, match=r"folder\.png: cannot be written"):
+        preview(clean, root, NAME, tmp_path / "folder.png", raw=root / "raw")
+    with pytest.raises(UsageError, match="give --manifest another place"):
+        write_manifest(clean, NAME, blocked / "hits.csv")
+    written = write_manifest(clean, NAME, tmp_path / "new" / "hits.csv").read_text(encoding="utf-8")
+    assert written.splitlines()[0] == "row,track,frame_id,left,top,side"
+    assert len(written.splitlines()) == 1 + 15
