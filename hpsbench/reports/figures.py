@@ -12,7 +12,8 @@ from hpsbench.reports.tables import number, scored_values, shown_unit
 
 WIDTH, HEIGHT = 420, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 12, 40
-SERIES = 8
+# Colours; where there are more series, lines are dashed and dots are hollow in the next round, and again in the third.
+SERIES, ROUNDS = 8, 3
 # From a low to a high error; joints also carry their number, so that colour is not all.
 _RAMP = ((253, 231, 150), (253, 180, 90), (240, 110, 65), (205, 45, 60), (128, 20, 90))
 
@@ -22,7 +23,7 @@ class Bar:
     """One row of an interval plot, in percent of the axis.
 
     Attributes:
-        series: which colour.
+        series: which run, for its colour.
         label, text: name of the run, and its value and interval in words.
         at: the mean.
         low, width: of the interval, or None.
@@ -60,7 +61,7 @@ def interval_bars(
             text += f"; no interval: {value.why_no_interval}"
         bars.append(
             Bar(
-                series=place % SERIES,
+                series=place,
                 label=run.label,
                 text=text,
                 at=round(100 * max(value.value, 0) / top, 2),
@@ -69,6 +70,17 @@ def interval_bars(
             )
         )
     return bars, [(round(100 * tick / top, 2), f"{tick:g}") for tick in ticks]
+
+
+def look(series: int) -> str:
+    """Classes of a series: its colour, and the round in which that colour is used.
+
+    Example:
+        >>> look(1), look(9)
+        ('s1', 's1 r1')
+    """
+    turn = series // SERIES % ROUNDS
+    return f"s{series % SERIES}" + (f" r{turn}" if turn else "")
 
 
 def nice_ticks(low: float, high: float, count: int = 4) -> list[float]:
@@ -116,7 +128,7 @@ class Axes:
         path = " ".join(
             f"{'L' if i else 'M'}{x + aside:g} {y:g}" for i, (x, y) in enumerate(self.at(*p) for p in points)
         )
-        self.parts.append(f'<path class="line s{series % SERIES}" d="{path}"/>')
+        self.parts.append(f'<path class="line {look(series)}" d="{path}"/>')
 
     def dot(self, x: float, y: float, series: int, band: tuple[float, float] | None, title: str) -> None:
         """A point with its interval."""
@@ -127,7 +139,7 @@ class Axes:
             low, high = (self.at(x, value)[1] for value in band)
             whisker = f'<path class="line thin s{series % SERIES}" d="M{px:g} {low:g}V{high:g}"/>'
         self.parts.append(
-            f'<g><title>{escape(title)}</title>{whisker}<circle class="dot s{series % SERIES}" cx="{px:g}" '
+            f'<g><title>{escape(title)}</title>{whisker}<circle class="dot {look(series)}" cx="{px:g}" '
             f'cy="{py:g}" r="4"/></g>'
         )
 
@@ -176,7 +188,7 @@ def distribution_plot(runs: Sequence[Run], metric: str, name: str, unit: str) ->
     for series, own in enumerate(values):
         if len(own) == 0:
             continue
-        shares = np.linspace(0, 100, min(len(own), 120))
+        shares = np.linspace(0, 100, max(2, min(len(own), 120)))
         points = [(0.0, 0.0), *zip(np.percentile(own, shares).tolist(), shares.tolist(), strict=True)]
         inside = [(x, y) for x, y in points if x <= edge]
         if inside[-1][1] >= 100:

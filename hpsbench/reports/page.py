@@ -1,6 +1,7 @@
 """One self-contained HTML file about one or more results: no network, no server, small enough for an e-mail."""
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import hpsbench
 from hpsbench.errors import HpsbenchError
+from hpsbench.leaderboards.entry import flag_reason
 from hpsbench.reports import figures, tables
 from hpsbench.reports.clips3d import viewer_clips
 from hpsbench.reports.curves import curves_of_runs
@@ -233,6 +235,7 @@ def _group(
         "joints": tables.joints_table(runs, lead),
         "sequences": tables.sequences_table(runs, lead),
         "worst": worst,
+        "worst_pictured": any(frame.crop for run in worst for frame in run["frames"]),
         "viewer": None if clips is None else _viewer_words(clips),
         "explain": explained(first.protocol, first.dataset),
     }
@@ -242,7 +245,7 @@ def _run_card(run: Run) -> dict[str, Any]:
     return {
         "label": run.label,
         "condition": run.condition.text,
-        "flags": list(run.result.flags),
+        "flags": [f"{flag} ({flag_reason(flag) or 'no known reason'})" for flag in run.result.flags],
         "partial": run.result.partial,
     }
 
@@ -264,7 +267,10 @@ def _markup(svg: str) -> Any:
 
 
 def _skeletons(runs: Sequence[Run], metric: str) -> list[dict[str, Any]]:
-    errors = [tables.joint_errors(run, metric) for run in runs]
+    errors = [
+        {joint: error for joint, error in tables.joint_errors(run, metric).items() if math.isfinite(error)}
+        for run in runs
+    ]
     values = [value for own in errors for value in own.values()]
     if not values:
         return []

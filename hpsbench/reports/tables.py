@@ -243,7 +243,7 @@ def joint_errors(run: Run, metric: str) -> dict[str, float]:
 
 
 def joints_table(runs: Sequence[Run], metric: str) -> Table | None:
-    """Mean error of each joint."""
+    """Mean error of each joint, and over how many frames."""
     errors = [joint_errors(run, metric) for run in runs]
     joints = list(dict.fromkeys(joint for own in errors for joint in own))
     if not joints:
@@ -252,7 +252,7 @@ def joints_table(runs: Sequence[Run], metric: str) -> Table | None:
     unit = unit_of(runs, metric)
     return Table(
         caption=f"{metric_name(metric)} of each joint, mean over scored frames [{unit}]",
-        columns=["joint", *(run.label for run in runs)],
+        columns=["joint", *(f"{run.label}\n{len(scored_values(run, metric)):,} frames" for run in runs)],
         rows=rows,
         numeric=frozenset(range(1, len(runs) + 1)),
     )
@@ -294,12 +294,21 @@ def sequences_table(runs: Sequence[Run], metric: str) -> Table:
         ]
         caption = "Means over each sequence"
     else:
-        means = [
-            dict(zip(t["sequence"], t[metric], strict=True)) if metric in t else {}
-            for t in (run.result.sequences for run in runs)
-        ]
-        names = list(dict.fromkeys(str(name) for own in means for name in own))
+        means = [_sequence_means(run, metric) for run in runs]
+        names = list(dict.fromkeys(name for own in means for name in own))
         columns = ["sequence", *(run.label for run in runs)]
-        rows = [[n, *(number(float(own[n])) if n in own else "–" for own in means)] for n in names]
-        caption = f"{metric_name(metric)} of each sequence [{unit}]"
+        rows = [[n, *(own.get(n, "–") for own in means)] for n in names]
+        caption = f"{metric_name(metric)} of each sequence [{unit}], and below it over how many frames"
     return Table(caption=caption, columns=columns, rows=rows, numeric=frozenset(range(1, len(columns))))
+
+
+def _sequence_means(run: Run, metric: str) -> dict[str, str]:
+    """Sequence -> its mean and the number of its values."""
+    table = run.result.sequences
+    if metric not in table:
+        return {}
+    counts = table[f"{metric}_n"] if f"{metric}_n" in table else table["frames"]
+    return {
+        str(name): f"{number(float(mean))}\n{int(count):,}"
+        for name, mean, count in zip(table["sequence"], table[metric], counts, strict=True)
+    }

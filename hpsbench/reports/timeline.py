@@ -126,7 +126,8 @@ def _thumbs(scene: Scene | None, tracks: Sequence[dict[str, Any]], count: int) -
     every = max(1, -(-total // max(count, 1)))
     found = []
     for entry in tracks:
-        numbers = np.asarray(entry["frames"][every // 2 :: every], np.int64)
+        first = min(every // 2, len(entry["frames"]) // 2)  # a track that is shorter than a step has one, too
+        numbers = np.asarray(entry["frames"][first::every], np.int64)
         rows = scene.locate(np.full(len(numbers), entry["track"], dtype=object), numbers)
         pictures = {}
         for number, row in zip(numbers.tolist(), rows.tolist(), strict=True):

@@ -73,6 +73,7 @@ const painted = (canvas) => {
     press(canvas, " ");
     found.where = one(".viewer3d .readout").textContent;
   }
+  found.firstColumn = Math.max(...[...document.querySelectorAll("tbody th")].map((h) => h.offsetWidth));
   found.images = [...document.images].filter((i) => !i.hidden && i.loading !== "lazy" && !i.naturalWidth).length;
   found.loaded = performance.getEntriesByType("resource").map((e) => e.name).filter((n) => !n.startsWith("data:"));
   found.background = getComputedStyle(document.body).backgroundColor;
@@ -187,6 +188,51 @@ def test_it_fits_a_phone_and_follows_dark_mode(world_report: Path, tmp_path: Pat
     image = cv2.imread(str(picture))
     assert image.shape[1] == 390
     assert image.std() > 5, "not a blank page"
+
+
+def test_several_runs_with_long_names_fit_a_phone(make_run, tmp_path: Path) -> None:
+    long = make_run("long", system="x" * 300, tracks=("walk_0", "b_0"))
+    other = make_run("other", level=70, tracks=("walk_0", "b_0"))
+    report = write_report(load_runs([str(long), str(other)]), tmp_path / "r.html").path
+    seen = probe(report, tmp_path, phone=True)
+    assert seen["problems"] == []
+    assert seen["scroll"] <= 390, "nothing makes the page wider, not even words for screen readers"
+    assert 0 < seen["firstColumn"] < 250, "the numbers beside a long name are in sight"
+
+
+def test_a_frame_without_neighbours_is_a_dot(make_run, tmp_path: Path) -> None:
+    report = write_report(load_runs([str(make_run("one", frames=1, tracks=("t",)))]), tmp_path / "r.html")
+    (tmp_path / "probed.html").write_text(
+        report.path.read_text(encoding="utf-8").replace("<title>", WATCH + "<title>", 1), encoding="utf-8"
+    )
+    shown = browse(tmp_path / "probed.html", tmp_path, "--dump-dom")
+    assert 'data-ready="true"' in shown
+    assert shown.count('<circle class="dot s0"') == 1
+
+
+# Before the page reads its data: one track grows to more frames than a function takes arguments.
+GROW = """<script>
+const parse = JSON.parse, many = 200000;
+JSON.parse = (text) => {
+  const data = parse(text);
+  for (const track of data["g0-timeline"].tracks) {
+    track.frames = Array.from({ length: many }, (_, i) => i);
+    for (const key in track.values) track.values[key] = [btoa("\\x01\\x02".repeat(many))];
+  }
+  return data;
+};
+</script>"""
+
+
+def test_a_track_of_very_many_frames_is_drawn(make_run, tmp_path: Path) -> None:
+    report = write_report(
+        load_runs([str(make_run("big", frames=1, tracks=("t",)))]), tmp_path / "r.html"
+    ).path
+    text = report.read_text(encoding="utf-8").replace("<title>", GROW + "<title>", 1)
+    report.write_text(text, encoding="utf-8")
+    shown = browse(report, tmp_path, "--dump-dom")
+    assert 'max="199999"' in shown
+    assert 'data-ready="true"' in shown, "scripts ran to their end"
 
 
 def test_hostile_names_do_nothing(make_run, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ import pytest
 
 from hpsbench.bodies.joints import get_joint_set, list_joint_sets
 from hpsbench.reports.clips3d import coarse_mesh, pack_motion
-from hpsbench.reports.figures import interval_bars, nice_ticks, ramp, skeleton_plot
+from hpsbench.reports.figures import Axes, distribution_plot, interval_bars, nice_ticks, ramp, skeleton_plot
 from hpsbench.reports.material import load_runs
 from hpsbench.reports.skeletons import bones, position
 
@@ -26,6 +26,24 @@ def test_bars_lie_where_their_values_are_on_the_axis(make_run) -> None:
     assert bars[1].low is not None
     assert bars[1].width is not None
     assert bars[1].low + bars[1].width == pytest.approx(100 * value.interval[1] / top, abs=0.02)
+
+
+def test_more_series_than_colours_look_unlike_each_other() -> None:
+    axes = Axes([0, 1], [0, 1], "x", "y")
+    for series in range(24):
+        axes.line([(0, 0), (1, 1)], series)
+    looks = [part.split('"')[1] for part in axes.parts[1:]]
+    assert len(set(looks)) == 24
+    assert looks[0] == "line s0"
+
+
+def test_the_distribution_of_a_single_frame_reaches_all_frames(make_run) -> None:
+    runs = load_runs([str(make_run("one", frames=1, tracks=("t",)))])
+    drawn = distribution_plot(runs, "pa_mpjpe", "PA-MPJPE", "mm")
+    assert drawn is not None
+    path = drawn.split('class="line s0" d="')[1].split('"')[0]
+    heights = [float(part.split(" ")[1]) for part in path[1:].replace("L", "M").split("M") if part.strip()]
+    assert min(heights) == pytest.approx(12), "the top of the frame"
 
 
 def test_colours_go_from_pale_to_dark() -> None:

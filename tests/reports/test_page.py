@@ -9,6 +9,7 @@ from hpsbench.errors import HpsbenchError
 from hpsbench.reports import page
 from hpsbench.reports.material import load_runs
 from hpsbench.reports.page import LIMIT_BYTES, plan_report, safe_json, write_report
+from hpsbench.results.result import load_result
 
 
 class Outline(HTMLParser):
@@ -66,6 +67,29 @@ def test_a_report_without_a_store_has_every_number_and_says_what_it_lacks(two_ru
     assert "Corruption: center" in text
     assert written.size == written.path.stat().st_size < LIMIT_BYTES
     assert len(written.notes) == 2
+
+
+def test_a_joint_without_a_value_is_left_out_of_the_figure(make_run, tmp_path: Path) -> None:
+    folder = make_run("run")
+    result = load_result(folder)
+    result.frames["pa_mpjpe.Right Knee"] = float("nan")
+    result.save(folder)
+    text = write_report(load_runs([str(folder)]), tmp_path / "r.html").path.read_text(encoding="utf-8")
+    assert text.count('<circle class="joint"') == 6
+    assert '<th scope="row">Right Knee</th><td class="n">–</td>' in text
+
+
+def test_tables_of_joints_and_sequences_say_over_how_many_frames(two_runs, tmp_path: Path) -> None:
+    text = write_report(two_runs, tmp_path / "r.html").path.read_text(encoding="utf-8")
+    assert '<th scope="col" class="n">vibe (clean)<small>120 frames</small></th>' in text
+    mean = two_runs[0].result.sequences.set_index("sequence").loc["walk_0", "pa_mpjpe"]
+    assert f'<th scope="row">walk_0</th><td class="n">{mean:.1f}<small>40</small></td>' in text
+
+
+def test_flags_stand_with_their_reasons(make_run, tmp_path: Path) -> None:
+    runs = load_runs([str(make_run("run", flags=("view-mismatch",)))])
+    text = write_report(runs, tmp_path / "r.html").path.read_text(encoding="utf-8")
+    assert "flags: view-mismatch (features of another view than the protocol&#39;s" in text
 
 
 def test_the_paired_comparison_is_that_of_compare(two_runs, tmp_path: Path) -> None:

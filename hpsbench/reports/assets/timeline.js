@@ -18,6 +18,9 @@ function niceTicks(high, count) {
   return ticks;
 }
 
+/* Colour of a series, and the round in which that colour is used. */
+const look = (letter, s) => `${letter}${s % 8}` + (s < 8 ? "" : ` r${Math.floor(s / 8) % 3}`);
+
 /* Error over time: one line per run, the frame's picture and values under the cursor. */
 class Timeline {
   constructor(box) {
@@ -43,7 +46,7 @@ class Timeline {
     const metric = (this.m = this.data.metrics[+this.metric.value]);
     this.series = entry.values[metric.key].map((text) => Array.from(asUint16(text), (v) => (v === 65535 ? NaN : v * metric.scale)));
     const known = this.series.flat().filter((v) => !isNaN(v));
-    const ticks = niceTicks(known.length ? Math.max(...known) : 1, 4);
+    const ticks = niceTicks(known.length ? known.reduce((a, b) => Math.max(a, b)) : 1, 4);
     const width = (this.width = Math.max(280, this.svg.clientWidth || 640));
     const height = width < 500 ? 230 : 300;
     this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
@@ -60,17 +63,20 @@ class Timeline {
       parts.push(make("path", { class: "rule", d: `M${left} ${this.y(t)}H${right}` }, null, true));
       parts.push(make("text", { class: "tick end", x: left - 6, y: this.y(t) + 4 }, String(t), true));
     });
-    [first, Math.round((first + last) / 2), last].forEach((f, i) =>
-      parts.push(make("text", { class: "tick " + ["start", "middle", "end"][i], x: this.x(f), y: bottom + 15 }, String(f), true)));
+    new Set([first, Math.round((first + last) / 2), last]).forEach((f) =>
+      parts.push(make("text", { class: "tick " + (f === first ? "start" : f === last ? "end" : "middle"), x: this.x(f), y: bottom + 15 }, String(f), true)));
     parts.push(make("text", { class: "axis middle", x: (left + right) / 2, y: height - 4 }, `frame of ${entry.track}`, true));
     this.series.forEach((values, s) => {
       let path = "", pen = false;
       values.forEach((v, i) => {
         if (isNaN(v)) { pen = false; return; }
-        path += `${pen ? "L" : "M"}${this.x(entry.frames[i]).toFixed(1)} ${this.y(v).toFixed(1)}`;
+        const cx = this.x(entry.frames[i]).toFixed(1), cy = this.y(v).toFixed(1);
+        /* A frame without neighbours makes no line. */
+        if (!pen && !(values[i + 1] >= 0)) parts.push(make("circle", { class: `dot ${look("s", s)}`, cx, cy, r: 3 }, null, true));
+        path += `${pen ? "L" : "M"}${cx} ${cy}`;
         pen = true;
       });
-      parts.push(make("path", { class: `line s${s % 8}`, d: path || "M0 0" }, null, true));
+      parts.push(make("path", { class: `line ${look("s", s)}`, d: path || "M0 0" }, null, true));
     });
     this.cursor = make("path", { class: "cursor", d: "" }, null, true);
     this.span = [top, bottom];
@@ -95,7 +101,7 @@ class Timeline {
     this.series.forEach((values, s) => {
       const line = make("p");
       const value = isNaN(values[index]) ? "–" : `${values[index].toFixed(1)} ${this.m.unit}`;
-      line.append(make("span", { class: `key k${s % 8}`, "aria-hidden": "true" }), make("span", { class: "name" }, this.data.runs[s]), make("b", {}, value));
+      line.append(make("span", { class: `key ${look("k", s)}`, "aria-hidden": "true" }), make("span", { class: "name" }, this.data.runs[s]), make("b", {}, value));
       lines.push(line);
       said.push(`${this.data.runs[s]} ${value}`);
     });
