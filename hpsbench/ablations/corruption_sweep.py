@@ -10,6 +10,7 @@ from hpsbench.ablations.corruption_error import CorruptionError, corruption_erro
 from hpsbench.ablations.evaluations import Bench, Model
 from hpsbench.corruption._catalog import get_corruption, list_corruptions
 from hpsbench.corruption._plan import Condition, choose_condition
+from hpsbench.corruption._record import FIRST_VERSION
 from hpsbench.errors import UsageError
 from hpsbench.evaluation.compare import better_direction
 from hpsbench.evaluation.plan import plan_evaluation
@@ -49,11 +50,17 @@ class Settings:
         """(mode, severity) -> one condition per seed.
 
         Raises:
-            UnknownName, UsageError: no such corruption or severity, or the same one twice.
+            UnknownName, UsageError: no such corruption or severity, the same one twice, or a ratio that none takes.
         """
         names = list_corruptions() if ALL in self.modes else self.modes
+        chosen = [get_corruption(name) for name in names]
+        if (self.ratio, self.consecutive) != (None, None) and not any(c.graded for c in chosen):
+            raise UsageError(
+                f"ratio and consecutive are for graded corruptions; the severities of {', '.join(c.name for c in chosen)} are "
+                "ratios and bursts themselves: choose severities"
+            )
         found: dict[tuple[str, int], list[Condition]] = {}
-        for corruption in map(get_corruption, names):
+        for corruption in chosen:
             own = {"ratio": self.ratio, "consecutive": self.consecutive} if corruption.graded else {}
             for severity in sorted(set(self.severities)):
                 key = (corruption.name, severity)
@@ -163,8 +170,8 @@ def plan_corruption_sweep(bench: Bench, models: Sequence[Model], settings: Setti
     """
     conditions = [c for group in settings.conditions().values() for c in group]
     clean = _clean_sets(bench, models)
-    wanted = {f"{name}+{c.name}" for names in clean.values() for name in names for c in conditions}
-    there = {name for name in wanted if _covers(bench, name)}
+    wanted = {(name, c) for names in clean.values() for name in names for c in conditions}
+    there = {f"{name}+{c.name}" for name, c in wanted if _made(bench, name, c)}
     pairs = [
         (m, s)
         for m in models
@@ -177,7 +184,7 @@ def plan_corruption_sweep(bench: Bench, models: Sequence[Model], settings: Setti
         "models": [m.label for m in models],
         "conditions": sorted({c.name for c in conditions}),
         "feature_sets_there": sorted(there),
-        "feature_sets_to_make": sorted(wanted - there),
+        "feature_sets_to_make": sorted({f"{name}+{c.name}" for name, c in wanted} - there),
         "evaluations": len(pairs),
         "evaluations_there": len(known),
     }
@@ -269,6 +276,18 @@ def _covers(bench: Bench, name: str) -> bool:
     return set(rule.splits) <= set(bench.attributes(name).get("splits") or [])
 
 
+def _made(bench: Bench, clean: str, condition: Condition) -> bool:
+    """Whether the corrupted set is there, by the corruption's present version and from the weights of the clean set."""
+    name = f"{clean}+{condition.name}"
+    if not _covers(bench, name):
+        return False
+    attrs, now = bench.attributes(name), get_corruption(condition.mode).version
+    record = attrs.get("corruption")
+    version = record.get("version", FIRST_VERSION) if isinstance(record, Mapping) else now
+    same_weights = attrs.get("weights_sha256") == bench.attributes(clean).get("weights_sha256")
+    return same_weights and version == now
+
+
 def _measure(
     bench: Bench,
     models: Sequence[Model],
@@ -308,7 +327,7 @@ def _measure(
 
 
 def _make(bench: Bench, clean: str, condition: Condition, workers: int) -> None:
-    if _covers(bench, f"{clean}+{condition.name}"):
+    if _made(bench, clean, condition):
         return
     attrs = bench.attributes(clean)
     corrupt(

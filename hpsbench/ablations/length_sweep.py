@@ -14,6 +14,7 @@ from typing import Any
 from hpsbench.ablations.cells import Cell, measure_cell, same_frames
 from hpsbench.ablations.evaluations import Bench, Model
 from hpsbench.errors import UsageError
+from hpsbench.evaluation.plan import plan_evaluation
 from hpsbench.evaluation.rows import choose_rule, select_rows
 from hpsbench.evaluation.statistics import RESAMPLES
 from hpsbench.models._system import System
@@ -134,19 +135,20 @@ def plan_length_sweep(
     _check(models, lengths)
     pairs, why_not = [], []
     for model in models:
+        chosen = _features(bench, model, features)
         for length in lengths:
             rule = length_rule(model.system, length)
             if rule is None:
                 why_not.append(f"{model.label} at {length}: {_why(model, length)}")
             else:
-                pairs.append((model, bench.with_protocol(_protocol(bench, rule))))
+                pairs.append((model, chosen, bench.with_protocol(_protocol(bench, rule))))
     return {
         "protocol": bench.protocol.id,
         "store": bench.store.location,
         "models": {m.label: m.train_length for m in models},
         "lengths": list(lengths),
         "evaluations": len(pairs),
-        "evaluations_there": sum(own.known(model, features) for model, own in pairs),
+        "evaluations_there": sum(own.known(model, chosen) for model, chosen, own in pairs),
         "why_not": why_not,
     }
 
@@ -180,6 +182,7 @@ def sweep_lengths(
     why_not: dict[tuple[str, int], str] = {}
     runs: dict[tuple[str, int], str] = {}
     total = len(models) * len(lengths)
+    chosen = {model.label: _features(bench, model, features) for model in models}
     for number, (model, length) in enumerate((m, n) for m in models for n in lengths):
         rule = length_rule(model.system, length)
         if rule is None:
@@ -188,7 +191,7 @@ def sweep_lengths(
         if on_step is not None:
             on_step(number, total, f"{model.label}, {length} frames")
         own = bench.with_protocol(_protocol(bench, rule))
-        result, folder = own.result(model, features, flags=(f"windows-{length}",))
+        result, folder = own.result(model, chosen[model.label], flags=(f"windows-{length}",))
         found[model.label, length], runs[model.label, length] = result, str(folder)
     if not found:
         raise UsageError("no model takes any of these lengths: " + "; ".join(why_not.values()))
@@ -239,6 +242,20 @@ def _check(models: Sequence[Model], lengths: Sequence[int]) -> None:
         raise UsageError(f"a sweep needs models of different names, got {', '.join(labels) or 'none'}")
     if not lengths or min(lengths) < 1 or len(set(lengths)) != len(lengths):
         raise UsageError(f"lengths are different numbers of frames from 1 on, got {list(lengths)}")
+
+
+def _features(bench: Bench, model: Model, features: str | None) -> str | None:
+    """The feature set that a model is evaluated on: what is kept of an evaluation holds for these features alone."""
+    about = plan_evaluation(
+        model.system,
+        bench.protocol,
+        bench.store,
+        dataset=bench.dataset,
+        features=features,
+        root=bench.root,
+        limit=bench.limit,
+    )
+    return None if about["features"] is None else str(about["features"])
 
 
 def _why(model: Model, length: int) -> str:

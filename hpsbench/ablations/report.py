@@ -19,9 +19,10 @@ Table = tuple[str, list[str], list[list[str]]]
 
 
 def sweep_folder(root: Path, sweep: Sweep) -> Path:
-    """Where a sweep is saved: `R/runs/sweep-<kind>-<protocol>-<hash of the results behind it>`."""
+    """Where a sweep is saved: `R/runs/sweep-<kind>-<protocol>-<hash of the results behind it and the baseline>`."""
     document = sweep.to_json()
-    digest = hashlib.sha256(json.dumps(document["runs"], sort_keys=True).encode()).hexdigest()[:8]
+    made_of = [document["runs"], document.get("baseline")]
+    digest = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:8]
     protocol = sweep.protocol.replace("@", "-")
     return root / "runs" / f"sweep-{document['sweep']}-{protocol}-{digest}"
 
@@ -87,6 +88,7 @@ def _corruption_tables(sweep: CorruptionSweep) -> list[Table]:
             rows.append([mode, str(severity or ""), model, _with_interval(whole), _lost(whole), *apart])
         columns = ["corruption", "severity", "model", "all frames", "lost", *_APART]
         tables.append((f"{metric}, {unit}", columns, rows))
+    tables.append(_frame_counts(sweep))
     rows = [
         [
             error.metric,
@@ -105,6 +107,26 @@ def _corruption_tables(sweep: CorruptionSweep) -> list[Table]:
 
 
 _APART = ("corrupted", "neighbour 1", "neighbour 2", "further")
+
+
+def _frame_counts(sweep: CorruptionSweep) -> Table:
+    """How many values of each metric stand behind the means, of one seed on average; the same for all models."""
+    counts: dict[tuple[str, int, str], dict[str, int]] = {}
+    for cell in (c for c in sweep.cells if c.model == sweep.models[0]):
+        counts.setdefault((cell.mode, cell.severity, cell.metric), {})[cell.frames] = cell.cell.n
+    rows: dict[tuple[str, ...], list[str]] = {}
+    for (mode, severity, metric), own in counts.items():
+        numbers = [str(own[group]) if group in own else "" for group in ("all", *_APART)]
+        rows.setdefault((mode, str(severity or ""), *numbers), []).append(metric)
+    seeds = max(len(cell.condition) for cell in sweep.cells)
+    return (
+        "values behind each mean" + (f", of one of {seeds} seeds" if seeds > 1 else ""),
+        ["corruption", "severity", "metric", "all frames", *_APART],
+        [
+            [mode, severity, ", ".join(metrics), *numbers]
+            for (mode, severity, *numbers), metrics in rows.items()
+        ],
+    )
 
 
 def _ordered(sweep: CorruptionSweep, metric: str) -> list[SweepCell]:

@@ -40,7 +40,10 @@ def corruption_command(
     model: Models = None,
     baseline: Annotated[
         str | None,
-        typer.Option("--baseline", help="Model that errors are relative to; default: the first."),
+        typer.Option(
+            "--baseline",
+            help="Model that errors are relative to: one of them, by its name, or a further one; default: the first.",
+        ),
     ] = None,
     mode: Annotated[
         list[str] | None,
@@ -81,11 +84,9 @@ def corruption_command(
     )
 
     bench = _bench(root, dataset, protocol, recipes, device, limit)
-    models = _models(
-        [*([baseline] if baseline and baseline not in (model or ()) else []), *(model or ())],
-        bench,
-        trust_code,
-    )
+    names = [_label(text) for text in model or ()]
+    further = [baseline] if baseline and baseline not in (*names, *(model or ())) else []
+    models = _models([*further, *(model or ())], bench, trust_code)
     settings = Settings(
         modes=tuple(mode or ("center", "random")),
         severities=tuple(severity or SEVERITIES),
@@ -97,7 +98,7 @@ def corruption_command(
     if dry_run:
         _show_plan(plan_corruption_sweep(bench, models, settings), json)
         return
-    against = None if baseline is None else _label(baseline)
+    against = baseline if baseline is None or baseline in names else _label(baseline)
     with progress("sweep corruption", "steps") as bar:
         found = sweep_corruption(bench, models, settings, baseline=against, resamples=resamples, on_step=bar)
     _finish(found, root, out_folder, json)
@@ -140,19 +141,26 @@ def seqlen_command(
 
     if (train is None) != (not train_length):
         raise UsageError("--train RECIPE and --train-length go together: one run for each length")
-    bench = _bench(root, dataset, protocol, recipes, device, limit)
-    if dry_run and train is not None:
-        note(
-            f"train {train} at {', '.join(map(str, train_length or ()))}; their evaluations are not in the plan"
+    if sets and train is None:
+        raise UsageError(
+            f"--set {sets[0]} changes a training recipe: give --train RECIPE and --train-length, too"
         )
-    trained = (
-        [] if train is None or dry_run else _train(train, train_length or [], sets, root, device, recipes)
-    )
-    models = _models([*(model or ()), *trained], bench, trust_code)
+    bench = _bench(root, dataset, protocol, recipes, device, limit)
     lengths = tuple(length or LENGTHS)
     if dry_run:
-        _show_plan(plan_length_sweep(bench, models, lengths, features), json)
+        plan: dict[str, Any] = {
+            "protocol": bench.protocol.id,
+            "store": bench.store.location,
+            "lengths": lengths,
+        }
+        if model or train is None:
+            plan = plan_length_sweep(bench, _models(model or [], bench, trust_code), lengths, features)
+        if train is not None:
+            plan |= _training_plan(train, train_length or [], sets, root, recipes, len(lengths))
+        _show_plan(plan, json)
         return
+    trained = [] if train is None else _train(train, train_length or [], sets, root, device, recipes)
+    models = _models([*(model or ()), *trained], bench, trust_code)
     with progress("sweep seqlen", "steps") as bar:
         found = sweep_lengths(bench, models, lengths, features=features, resamples=resamples, on_step=bar)
     _finish(found, root, out_folder, json)
@@ -231,13 +239,28 @@ def _train(
     return made
 
 
+def _training_plan(
+    recipe: str, lengths: list[int], sets: list[str] | None, root: Path, recipes: Path | None, tests: int
+) -> dict[str, Any]:
+    """The runs that a sweep trains first, and at most how many evaluations they get."""
+    from hpsbench.training.loop import plan_training
+
+    runs = []
+    for length in lengths:
+        run = plan_training(recipe, root, sets=(*(sets or ()), f"windows.length={length}"), recipes=recipes)
+        runs.append(f"{recipe} at {length}: {run['windows']} windows, {run['steps']} steps, {run['folder']}")
+    return {"trainings": runs, "evaluations_of_trained": len(lengths) * tests}
+
+
 def _show_plan(plan: dict[str, Any], json: bool) -> None:
     if json:
         emit_json({"dry_run": True, **plan})
         return
     for key, value in plan.items():
         note(
-            f"{key}: {', '.join(map(str, value)) or 'none'}" if isinstance(value, list) else f"{key}: {value}"
+            f"{key}: {', '.join(map(str, value)) or 'none'}"
+            if isinstance(value, (list, tuple))
+            else f"{key}: {value}"
         )
 
 

@@ -10,12 +10,21 @@ from xml.etree import ElementTree
 import pytest
 import torch
 
+from hpsbench.ablations.cells import GROUPS
 from hpsbench.models._catalog import get_system
 from hpsbench.models._checkpoints import save_checkpoint
 
 Run = Callable[..., Any]
 MODELS = ("--model", "embedded-spin", "--model", "median:embedded-spin")
 CORRUPTION = ("sweep", "corruption", *MODELS, "--mode", "shuffled", "--severity", 2, "--resamples", 100)
+
+
+def edit_attributes(root: Path, features: str, change: Callable[[dict[str, Any]], Any]) -> None:
+    """Change what a feature set of the tiny world says of itself."""
+    place = root / "stores" / "3dpw.zarr" / "features" / features / "zarr.json"
+    document = json.loads(place.read_text(encoding="utf-8"))
+    change(document["attributes"])
+    place.write_text(json.dumps(document), encoding="utf-8")
 
 
 @pytest.fixture
@@ -62,10 +71,25 @@ def test_a_corruption_sweep_is_planned_measured_saved_and_resumed(run_cli: Run, 
         assert len(list(csv.DictReader(file))) == len(done.json["cells"])
     for metric in {c["metric"] for c in done.json["cells"]}:
         ElementTree.parse(folder / f"{metric}.svg")
-    assert "| shuffled | 2 | median:embedded-spin |" in (folder / "tables.md").read_text(encoding="utf-8")
+    tables = (folder / "tables.md").read_text(encoding="utf-8")
+    assert "| shuffled | 2 | median:embedded-spin |" in tables
+    counts = [str(cells["embedded-spin", "shuffled", "mpjpe", group]["n"]) for group in GROUPS]
+    assert f"| shuffled | 2 | mpjpe, pa_mpjpe, pve_raw | {' | '.join(counts)} |" in tables
 
     again = run_cli(*CORRUPTION, "--root", world, "--dry-run", "--json").json
     assert (again["feature_sets_to_make"], again["evaluations_there"]) == ([], 4)
+
+    other = run_cli(*CORRUPTION, "--baseline", "median:embedded-spin", "--root", world, "--json").json
+    assert other["baseline"] == "median:embedded-spin"
+    assert other["folder"] != done.json["folder"], "one baseline's numbers don't replace another's"
+
+    name = "embedded-tcmr+shuffled-0.33x3-s0"
+    edit_attributes(world, name, lambda about: about["corruption"].update(version=0))
+    planned = run_cli(*CORRUPTION, "--root", world, "--dry-run", "--json").json
+    assert planned["feature_sets_to_make"] == [name]
+    refused = run_cli(*CORRUPTION, "--root", world)
+    assert refused.code == 5
+    assert "made by version 0 of the corruption 'shuffled', which is now at version 1" in refused.err
 
 
 def test_lengths_are_scored_on_the_same_frames(run_cli: Run, sweep_world: Path) -> None:
@@ -95,6 +119,29 @@ def test_lengths_are_scored_on_the_same_frames(run_cli: Run, sweep_world: Path) 
     assert without["64"] == 0 < without["16"] < done.json["frames"]
     planned = run_cli(*words, *lengths, "--dry-run", "--json").json
     assert planned["evaluations"] == planned["evaluations_there"] == 6
+    edit_attributes(sweep_world, "embedded-tcmr", lambda about: about.update(remark="made again"))
+    planned = run_cli(*words, *lengths, "--dry-run", "--json").json
+    assert planned["evaluations_there"] == 0, "results of other features are not taken for these"
+
+
+def test_a_model_is_the_baseline_by_its_name_and_trainings_are_planned(run_cli: Run, world: Path) -> None:
+    named = ("--model", "ours=embedded-spin", "--model", "median:embedded-spin", "--baseline", "ours")
+    planned = run_cli("sweep", "corruption", *named, "--root", world, "--dry-run", "--json")
+    assert planned.code == 0, planned.err
+    assert planned.json["models"] == ["ours", "median:embedded-spin"]
+
+    lengths = ("--train-length", 8, "--train-length", 16, "--length", 8, "--set", "max_steps=3")
+    words = ("sweep", "seqlen", "--train", "vibe-generator", *lengths, "--root", world, "--dry-run")
+    planned = run_cli(*words, "--json")
+    assert planned.code == 0, planned.err
+    assert [line.partition(":")[0] for line in planned.json["trainings"]] == [
+        "vibe-generator at 8",
+        "vibe-generator at 16",
+    ]
+    assert all(" 3 steps" in line for line in planned.json["trainings"])
+    assert planned.json["evaluations_of_trained"] == 2
+    assert run_cli(*words, "--model", "embedded-spin", "--json").json["evaluations"] == 1
+    assert not (world / "runs").exists()
 
 
 def test_wrong_calls_say_what_to_do(run_cli: Run, world: Path) -> None:
@@ -109,6 +156,12 @@ def test_wrong_calls_say_what_to_do(run_cli: Run, world: Path) -> None:
     alone = run_cli("sweep", "seqlen", "--train", "vibe-generator", "--root", world)
     assert alone.code == 2
     assert "--train-length" in alone.err
+    lost = run_cli("sweep", "seqlen", "--model", "embedded-spin", "--set", "max_steps=3", "--root", world)
+    assert lost.code == 2
+    assert "--set max_steps=3 changes a training recipe" in lost.err.replace("\n", " ")
+    blocks = run_cli("sweep", "corruption", "--model", "embedded-spin", "--ratio", 0.2, "--root", world)
+    assert blocks.code == 2
+    assert "the severities of center, random are ratios" in blocks.err.replace("\n", " ")
     unknown = run_cli("sweep", "corruption", "--model", "embedded-spin", "--mode", "nois", "--root", world)
     assert unknown.code == 2
     assert "Did you mean 'noise'" in unknown.err
