@@ -17,7 +17,7 @@ from hpsbench.evaluation.statistics import (
     paired_difference,
 )
 from hpsbench.results.result import Result
-from hpsbench.types import Array, FloatArray
+from hpsbench.types import Array, BoolArray, FloatArray
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +35,7 @@ class Cell:
         value: mean over the frames, and over seeds; None where no frame has a value.
         interval: 95 %, or None.
         why_none: why there is no interval, or no value.
-        n: values behind it, of one seed on average.
+        n: values behind it, of one seed on average; sequences that have none under one of the seeds are left out.
         reference: mean of the same frames in the run that it is compared with, or None.
         change: value - reference, of the same frames, or None.
         change_interval, p_value: of the change.
@@ -100,6 +100,11 @@ def measure_cell(
         return Cell(value=None, why_none="no such frame")
     how = _averaging(results[0], metric, tables[0])
     sequence = tables[0]["sequence"].to_numpy(str)
+    shared = _of_every_seed(values, sequence)
+    if not shared.any():
+        return Cell(value=None, why_none="no sequence has such frames under every seed")
+    values = np.where(shared, values, np.nan)
+    before = None if before is None else np.where(shared, before, np.nan)
     sums, counts = group_sums(values, sequence, **how)
     found = bootstrap_interval(sums, counts, resamples=resamples)
     cell = Cell(
@@ -131,6 +136,14 @@ def sequence_sums(result: Result, metric: str) -> tuple[Array, FloatArray, Float
     sequence = table["sequence"].to_numpy(str)
     sums, counts = group_sums(values, sequence, weight=_weights(table, metric))
     return np.unique(sequence[known]), sums[0], counts[0]
+
+
+def _of_every_seed(values: FloatArray, sequence: Array) -> BoolArray:
+    """(N,) frames of sequences that have a value under every seed: (S, N) values, (N,) names."""
+    _, index = np.unique(sequence, return_inverse=True)
+    found = np.stack([np.bincount(index, weights=np.isfinite(row)) for row in values])
+    everywhere: BoolArray = np.asarray((found > 0).all(axis=0))
+    return everywhere[index]
 
 
 def _inside(table: "pd.DataFrame", group: str) -> Array:

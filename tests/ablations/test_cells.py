@@ -81,3 +81,18 @@ def test_a_baseline_that_loses_nothing_makes_no_ratio(make_result: Make) -> None
     found = corruption_error({"noise": [one]}, {"noise": [one]}, "mpjpe", clean=(one, one))
     assert found.value is None
     assert "loses nothing under noise" in str(found.why_none)
+
+
+def test_seeds_that_hit_other_sequences_make_no_mean(make_result: Make) -> None:
+    """Of frames that one seed has in these sequences and another in those, no mean pairs them."""
+    results = [make_result(BY_FRAME), make_result(BY_FRAME)]
+    for number, result in enumerate(results):
+        first_half = result.frames["sequence"].isin([f"s{i}" for i in range(4)])
+        result.frames.loc[first_half == (number == 0), "corrupted_distance"] = 9.0
+    clean = make_result(np.ones((8, 10)), corrupted=False)
+    cell = measure_cell(results, "mpjpe", "corrupted", clean, resamples=100)
+    assert (cell.value, cell.why_none) == (None, "no sequence has such frames under every seed")
+    results[1].frames.loc[results[1].frames["sequence"] == "s5", "corrupted_distance"] = 0.0
+    cell = measure_cell(results, "mpjpe", "corrupted", clean, resamples=100)
+    assert cell.n == round((1 + 10) / 2), "of s5 alone: one frame under the first seed, ten under the second"
+    assert cell.value == pytest.approx((9 + BY_FRAME.sum()) / 11)
