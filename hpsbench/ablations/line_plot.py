@@ -12,8 +12,8 @@ _ONE_PANEL = (460, 280)
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 10, 26, 40
 _COLUMNS = 3
 _ROW = 20
-_LETTER = 8
-"""Width of a letter of the title, about."""
+_LETTER, _SMALL = 10, 7
+"""Width of a letter of the title and of the legend, rather more than it takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,8 @@ def line_plot(
     columns = max(1, min(_COLUMNS, len(panels)))
     rows = -(-len(panels) // columns)
     top = 34 + _ROW * len(series)
-    width = max(columns * size[0], 20 + _LETTER * len(title))
+    legend = max((len(name) for name in series), default=0)
+    width = max(columns * size[0], 20 + _LETTER * len(title), 54 + _SMALL * legend)
     height = top + rows * size[1]
     ticks = round_ticks(_values(panels))
     parts = [

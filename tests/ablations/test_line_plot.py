@@ -30,3 +30,15 @@ def test_points_lie_inside_and_higher_values_higher() -> None:
 
 def test_equal_values_are_no_trouble() -> None:
     assert drawn([Panel(title="", curves=(Curve(series="a", points=((0, 5.0, None),)),))]) is not None
+
+
+def test_long_titles_and_names_are_not_cut_off() -> None:
+    title = "pa_mpjpe: Sequence length sweep on synthetic mpi-inf-3dhp under tcmr@1 (PARTIAL)"
+    name = "median:vibe-generator-s0-8f9b5ba5ae (trained on 16), a longer name than the panel is wide"
+    panel = Panel(title="", curves=(Curve(series=name, points=((0, 5.0, None),)),))
+    for given, room in (
+        (title, 10 + 9 * len(title)),
+        ("short", 44 + 6.5 * len(name)),
+    ):  # DejaVu Sans, measured
+        text = line_plot(given, [panel], x_label="x", y_label="mm", x_names=[(0, "clean")])
+        assert float(ElementTree.fromstring(text).get("width", 0)) >= room
