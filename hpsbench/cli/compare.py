@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpsbench.cli.console import emit_json, note, table
+from hpsbench.cli.console import emit_json, note, plain, table
 from hpsbench.cli.options import HERE, AsJson, Root, Seed
 from hpsbench.errors import HpsbenchError, UsageError
 
@@ -105,7 +105,7 @@ def _show(found: "Comparison") -> None:
             f"{c.change:+.2f}",
             f"[{c.interval[0]:+.2f}, {c.interval[1]:+.2f}]" if c.interval else c.why_none,
             "" if c.p_value is None else f"{c.p_value:.4f}",
-            _verdict(c.worse_by),
+            _verdict(c.worse_by, c.interval),
             c.n,
         ]
         for c in found.changes
@@ -115,13 +115,16 @@ def _show(found: "Comparison") -> None:
     columns = ("metric", "unit", "A", "B", "change", "95 % interval", "p", "B is", "n")
     table(title, columns, rows, right=("A", "B", "change", "p", "n"))
     for text in found.notes:
-        note(f"[dim]{text}[/]")
+        note(f"[dim]{plain(text)}[/]")
 
 
-def _verdict(worse_by: float | None) -> str:
-    if worse_by is None:
+def _verdict(worse_by: float | None, interval: tuple[float, float] | None) -> str:
+    """What a change says, as in a report: nothing without an interval, undecided where it holds no change."""
+    if worse_by is None or interval is None:
         return ""
-    return "worse" if worse_by > 0 else "better" if worse_by < 0 else "the same"
+    if interval[0] <= 0 <= interval[1]:
+        return "undecided" if interval[0] < interval[1] else "the same"
+    return "worse" if worse_by > 0 else "better"
 
 
 def _show_seeds(found: "SeedSummary") -> None:

@@ -68,8 +68,15 @@ def say_error(problem: HpsbenchError) -> None:
     err().print(f"[bold red]error:[/] {escape(str(problem))}", highlight=False, soft_wrap=True)
 
 
+def plain(text: object) -> str:
+    """A name or a path for `note`: nothing in it is taken for a colour."""
+    from rich.markup import escape
+
+    return escape(str(text))
+
+
 def note(message: str) -> None:
-    """A line for the person at the terminal; not data."""
+    """A line for the person at the terminal; not data. Brackets are markup: names go through `plain`."""
     err().print(message, highlight=False, soft_wrap=True)
 
 
@@ -94,14 +101,13 @@ def table(
     title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[str] = ()
 ) -> None:
     """Print a table to stdout; columns named in `right` are aligned to the right."""
-    from rich.markup import escape
     from rich.table import Table
 
-    grid = Table(title=title, title_justify="left", header_style="bold", title_style="bold")
+    grid = Table(title=plain(title), title_justify="left", header_style="bold", title_style="bold")
     for name in columns:
-        grid.add_column(name, justify="right" if name in right else "left", overflow="fold")
+        grid.add_column(plain(name), justify="right" if name in right else "left", overflow="fold")
     for row in rows:
-        grid.add_row(*("" if cell is None else escape(str(cell)) for cell in row))
+        grid.add_row(*("" if cell is None else plain(cell) for cell in row))
     out().print(grid)
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from hpsbench.cli.console import emit_json, note, out, table
+from hpsbench.cli.console import emit_json, note, out, plain, table
 from hpsbench.cli.options import HERE, AsJson, DryRun, Root
 from hpsbench.errors import UsageError
 
@@ -82,7 +82,7 @@ def submit_command(
             {"dry_run": dry_run, "file": path, "board": entry.board, "entry": entry.model_dump(mode="json")}
         )
         return
-    note(f"{'would write' if dry_run else 'wrote'} {path}")
+    note(f"{'would write' if dry_run else 'wrote'} {plain(path)}")
     if entry.predictions is None:
         note(
             "no predictions: nobody can score it again; 'hpsbench evaluate --save-predictions' keeps them beside the result"
@@ -102,7 +102,7 @@ def build_command(boards: Folder = None, json: AsJson = False) -> None:
     if json:
         emit_json({"written": written})
     else:
-        note(f"wrote {len(written)} pages: " + ", ".join(map(str, written)))
+        note(f"wrote {len(written)} pages: " + ", ".join(map(plain, written)))
 
 
 @_boards.command("check")

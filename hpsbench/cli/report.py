@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hpsbench.cli.console import emit_json, note
+from hpsbench.cli.console import emit_json, note, plain
 from hpsbench.cli.options import HERE, AsJson, DryRun, Root
 from hpsbench.errors import UsageError
 
@@ -50,8 +50,9 @@ def report_command(
         emit_json({"path": written.path, "bytes": written.size, "runs": written.runs, "notes": written.notes})
         return
     for text in written.notes:
-        note(f"[dim]{_plain(text)}[/]")
-    note(f"[bold]{written.path}[/]: {written.size / 1e6:.1f} MB, {len(written.runs)} runs")
+        note(f"[dim]{plain(text)}[/]")
+    count = f"{len(written.runs)} run" + ("" if len(written.runs) == 1 else "s")
+    note(f"[bold]{plain(written.path)}[/]: {written.size / 1e6:.1f} MB, {count}")
 
 
 def _files(given: list[str]) -> dict[str, Path]:
@@ -70,18 +71,12 @@ def _show_plan(plan: dict[str, Any], json: bool) -> None:
     if json:
         emit_json({"dry_run": True, **plan})
         return
-    note(f"would write [bold]{plan['out']}[/]")
+    note(f"would write [bold]{plain(plan['out'])}[/]")
     for setting in plan["settings"]:
         bodies = ", ".join(setting["predictions_of"]) or "no run"
-        note(f"{setting['protocol']} on {setting['dataset']}: {_plain(', '.join(setting['runs']))}")
+        note(f"{setting['protocol']} on {setting['dataset']}: {plain(', '.join(setting['runs']))}")
         for kind in setting["sweeps"]:
             note(f"  {kind} sweep")
-        note(f"  images: {'yes' if setting['images'] else 'no'}; predicted bodies of {_plain(bodies)}")
+        note(f"  images: {'yes' if setting['images'] else 'no'}; predicted bodies of {plain(bodies)}")
         for text in setting["missing"]:
-            note(f"  {_plain(text)}")
-
-
-def _plain(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
+            note(f"  {plain(text)}")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from hpsbench.cli.console import emit_json, note
+from hpsbench.cli.console import emit_json, note, plain
 from hpsbench.cli.options import AsJson, DryRun, View
 
 
@@ -39,6 +39,9 @@ def view_command(
         path = root / "stores" / f"{store}.zarr"
     viser = None if dry_run else load_viser()
     shown = make_view(open_store(path), clip, root=root or path.resolve().parent.parent, pred=pred, view=view)
+    # It is told to be quiet: what it prints would stand in the JSON document. A port in use: it takes the next one.
+    server = None if viser is None else viser.ViserServer(host=host, port=port, verbose=False)
+    port = port if server is None else int(server.get_port())
     names = [body.name for body in shown.bodies]
     about = {
         "track": shown.track,
@@ -51,11 +54,11 @@ def view_command(
         emit_json({"dry_run": dry_run, **about})
     else:
         would = "would show" if dry_run else "showing"
-        note(f"{would} {shown.track}, {len(shown.frame_id)} frames: {', '.join(names)}")
+        note(f"{would} {plain(shown.track)}, {len(shown.frame_id)} frames: {plain(', '.join(names))}")
         for text in shown.notes:
-            note(f"[dim]{text}[/]")
-    if viser is None:
+            note(f"[dim]{plain(text)}[/]")
+    if server is None:
         return
     if not json:
         note(f"open [bold]{about['url']}[/]; Ctrl-C ends")
-    LiveView(viser.ViserServer(host=host, port=port), shown).play()
+    LiveView(server, shown).play()

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from hpsbench.errors import BadData, BrokenFile, UsageError
+from hpsbench.errors import BadData, BrokenFile, MissingData, UsageError
 from hpsbench.results.result import Result
 
 _SHA256 = r"^[0-9a-f]{64}$"
@@ -235,8 +235,11 @@ def read_entry(path: Path) -> Entry:
     """An entry from its file.
 
     Raises:
+        MissingData: no such file.
         BrokenFile: not JSON, or something is missing or of the wrong kind; says what and where.
     """
+    if not path.is_file():
+        raise MissingData(f"no entry at {path}; 'hpsbench leaderboard list --json' names the files of all")
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, UnicodeDecodeError) as error:

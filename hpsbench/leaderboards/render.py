@@ -3,8 +3,10 @@
 import json
 import re
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
+from hpsbench.errors import UsageError
 from hpsbench.leaderboards.board import Board, list_boards, read_board
 from hpsbench.leaderboards.entry import Entry, MetricEntry, flag_reason
 from hpsbench.leaderboards.reported import Reported
@@ -103,7 +105,14 @@ def eval_results(entry: Entry, *, dataset_id: str, date: str | None = None, sour
         dataset_id: of the benchmark's repository on the hub, `owner/name`.
         date: of the evaluation, ISO 8601.
         source: address of the entry.
+
+    Raises:
+        UsageError: a `dataset_id` or a `date` that the hub would refuse.
     """
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", dataset_id, re.ASCII):
+        raise UsageError(f"dataset {dataset_id!r}: the hub calls a repository owner/name")
+    if date is not None and not _is_date(date):
+        raise UsageError(f"date {date!r}: give it as ISO 8601, 2026-11-21 or 2026-11-21T16:30:00Z")
     notes = [entry.protocol, *([entry.condition] if entry.condition else [])]
     notes += ["SYNTHETIC DATA"] if entry.synthetic else []
     notes += [_flag(flag) for flag in entry.flags]
@@ -124,6 +133,14 @@ def eval_results(entry: Entry, *, dataset_id: str, date: str | None = None, sour
         lines += ["  source:", f"    url: {_yaml(source)}", '    name: "hpsbench board"'] if source else []
         lines.append(f"  notes: {_yaml(', '.join([*notes, metric.unit, f'n = {metric.n}']) + spread)}")
     return "\n".join(lines) + "\n"
+
+
+def _is_date(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _title(entry: Entry, board: Board) -> str:

@@ -39,6 +39,24 @@ def test_a_change_is_shown_with_interval_and_p_value(run_cli: Run, root: Path) -
     assert "worse" in shown.out
 
 
+def test_a_change_is_called_worse_only_where_its_interval_says_so(run_cli: Run, root: Path) -> None:
+    rng = np.random.default_rng(1)
+    target = np.random.default_rng(0).normal(0, 0.3, (160, 14, 3))
+    pred = target.copy()
+    pred[:, 0, 0] += 14 * np.repeat(1 + rng.normal(0.05, 0.8, 8), 20) / 1000
+    track = np.repeat([f"s{i}_0" for i in range(8)], 20)
+    hb.score("tcmr", {"joints3d": pred}, {"joints3d": target}, track=track).save(root / "runs" / "run-e")
+    shown = run_cli("compare", "run-a", "run-e", "--root", root)
+    (line,) = [line for line in shown.out.splitlines() if " mpjpe " in line]
+    assert "undecided" in line
+    (line,) = [
+        line
+        for line in run_cli("compare", "run-a", "run-a", "--root", root).out.splitlines()
+        if " mpjpe " in line
+    ]
+    assert "the same" in line
+
+
 def test_a_worse_result_fails(run_cli: Run, root: Path) -> None:
     worse = run_cli("compare", "run-a", "run-b", "--root", root, "--fail-if-worse", "0.5mm", "--json")
     assert worse.code == 1

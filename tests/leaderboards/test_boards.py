@@ -301,6 +301,20 @@ def test_exports(boards: Path, save: Save) -> None:
     assert r"\footnotesize 3dpw, tcmr@1, clean input, synthetic data; mean [95 \% interval" in table
 
 
+def test_what_the_hub_would_refuse_is_refused_here(boards: Path, save: Save) -> None:
+    path, entry = submit(save(), boards)
+    for date in ("2026-11-21", "2026-11-21T16:30:00Z", None):
+        eval_results(entry, dataset_id="some.one/3dpw_v-1", date=date)
+    with pytest.raises(UsageError, match="ISO 8601"):
+        eval_results(entry, dataset_id="a/b", date="yesterday")
+    for name in ("3dpw", "a/b/c", "a/b c", "https://huggingface.co/a/b"):
+        with pytest.raises(UsageError, match="owner/name"):
+            eval_results(entry, dataset_id=name)
+    for missing in (path.parent, path.with_name("none.json")):
+        with pytest.raises(MissingData, match="no entry at"):
+            read_entry(missing)
+
+
 def test_flags_and_their_reasons_go_wherever_the_numbers_go(boards: Path, save: Save) -> None:
     submit(save("spin"), boards)
     _, entry = submit(save(flags=("undertrained",)), boards)

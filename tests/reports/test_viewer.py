@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -181,3 +182,24 @@ def test_the_verb_plans_without_viser(tiny_world: Path) -> None:
     assert done.exit_code == 0, done.output
     assert f'"track": "{track}"' in done.output
     assert '"ground truth"' in done.output
+
+
+def test_the_verb_says_where_it_is_served_and_nothing_else(tiny_world: Path, monkeypatch) -> None:
+    asked: dict[str, Any] = {}
+
+    class Busy(Server):
+        def __init__(self, **asked_for: Any) -> None:
+            super().__init__()
+            asked.update(asked_for)
+
+        def get_port(self) -> int:
+            return int(asked["port"]) + 1
+
+    monkeypatch.setattr(viewer, "load_viser", lambda: SimpleNamespace(ViserServer=Busy))
+    monkeypatch.setattr(LiveView, "play", lambda self: None)
+    path = tiny_world / "stores" / "3dpw.zarr"
+    track = next(iter(open_store(path).tracks("test"))).track
+    done = CliRunner().invoke(app, ["view", str(path), track, "--port", "9000", "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["url"] == "http://127.0.0.1:9001", "9000 was in use"
+    assert asked == {"host": "127.0.0.1", "port": 9000, "verbose": False}
