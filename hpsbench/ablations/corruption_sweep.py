@@ -68,7 +68,7 @@ class Settings:
                     raise UsageError(f"corruption {corruption.name!r} is named twice")
                 found[key] = [
                     choose_condition(corruption, severity=severity, seed=seed, **own)  # type: ignore[arg-type]
-                    for seed in self.seeds
+                    for seed in dict.fromkeys(self.seeds)
                 ]
         return found
 

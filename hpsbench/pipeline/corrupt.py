@@ -133,6 +133,7 @@ def corrupt(
         ResumeMismatch: a set of this name was made by another version of the corruption, or another network.
         UsageError, UnknownName: a setting that cannot be met, an unknown mode, view or split.
         MissingRawFiles, BrokenFile: an image is missing or is not a JPEG; named.
+        HpsbenchError: another process works on the same set.
     """
     corruption = get_corruption(mode)
     condition = choose_condition(
@@ -167,21 +168,21 @@ def corrupt(
             f"corruption {condition.name!r} hits no frame of {', '.join(splits)} in {store.location}: the tracks are too short "
             "for such bursts or such a share; choose a larger --ratio or a smaller --consecutive"
         )
-    writer = FeatureSetWriter(store_path, name, rows, clean.dim)
-    open_chunks = list(writer.open_chunks() if can_resume(store, name, attrs) else range(writer.chunks))
     frames = Frames(store, raw or raw_folder(store, root), view) if from_images else None
     hit, what = manifest.row, manifest.what
     changed = changed_rows(network, frames, rows, hit)
-    todo = sum(int(np.isin(writer.rows_of(chunk), changed).sum()) for chunk in open_chunks)
     if dry_run:
+        writer = FeatureSetWriter(store_path, name, rows, clean.dim)
+        todo = _rows_to_do(writer, changed) if can_resume(store, name, attrs) else len(changed)
         images, done = todo if from_images else 0, len(changed) - todo
         return plan(store, network, view, name, rows, images=images, done=done, corruption=summary)
-    make_room(store, name, attrs)
-    writer = FeatureSetWriter.create(store_path, name, rows=rows, dim=clean.dim, attrs=attrs)
     with job_of(root, store, "corrupt", name, device=network.device, workers=workers) as run:
+        make_room(store, name, attrs)  # nothing is removed that another process is writing
+        writer = FeatureSetWriter.create(store_path, name, rows=rows, dim=clean.dim, attrs=attrs)
+        todo = _rows_to_do(writer, changed)
         report = Speed(progress, todo, len(changed))
         redo = Redo(frames, network, clean, corruption, fill, hit, what, changed, workers, report)
-        for chunk in open_chunks:
+        for chunk in list(writer.open_chunks()):
             own = writer.rows_of(chunk)
             writer.write(chunk, redo.features(own, np.array(clean.of(own))))
         writer.finish()
@@ -192,6 +193,11 @@ def corrupt(
         )  # fmt: skip
         run["result"] = job.as_dict()
     return job
+
+
+def _rows_to_do(writer: FeatureSetWriter, changed: IntArray) -> int:
+    """How many of the rows that change lie in chunks that are not on disk."""
+    return sum(int(np.isin(writer.rows_of(chunk), changed).sum()) for chunk in writer.open_chunks())
 
 
 def _settings(store: ClipStore, name: str, corruption: Corruption, condition: Condition) -> dict[str, Any]:

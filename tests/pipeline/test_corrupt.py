@@ -13,6 +13,7 @@ from hpsbench.corruption._corruption import Scene
 from hpsbench.errors import (
     BadData,
     FeatureMismatch,
+    HpsbenchError,
     MissingFeatures,
     ResumeMismatch,
     UnknownName,
@@ -22,6 +23,7 @@ from hpsbench.features import backbones
 from hpsbench.features.images import crop, decode
 from hpsbench.pipeline.corrupt import corrupt, preview, unchanged_rows, write_manifest
 from hpsbench.pipeline.extract import FeatureJob, extract
+from hpsbench.pipeline.work import lock
 from hpsbench.store import layout
 from hpsbench.store.reader import open_store
 from hpsbench.types import IntArray
@@ -111,6 +113,17 @@ def test_a_set_grows_by_splits_and_is_then_the_one_made_at_once(clean: Path) -> 
     assert content(clean / "features" / NAME) == at_once
     again = run(clean, splits=["test"])
     assert (again.frames, again.images, again.done) == (47, 0, 15)
+
+
+def test_a_set_that_another_process_works_on_is_left_alone(clean: Path) -> None:
+    run(clean, splits=["test"])
+    before = content(clean / "features" / NAME)
+    with (
+        lock(clean.parents[1], f"{clean.stem}-{NAME}"),
+        pytest.raises(HpsbenchError, match="another process"),
+    ):
+        run(clean, splits=["train"])
+    assert content(clean / "features" / NAME) == before
 
 
 def test_seeds_bursts_and_modes_name_sets_of_their_own(clean: Path) -> None:
