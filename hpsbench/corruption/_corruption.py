@@ -51,7 +51,7 @@ class Scene:
 
     Attributes:
         rows: (T,) rows of the store.
-        tight: (T, 4) x0, y0, x1, y1 of the visible 2D keypoints inside the image, pixels.
+        tight: (T, 4) x0, y0, x1, y1 round the visible 2D keypoints, as far as that lies inside the image, pixels.
         boxes: (T, 4) the view's boxes cx, cy, w, h, pixels, w = h.
         crop_scale: enlargement of a box before it is cut out.
         keypoints: (T, J, 2) the 2D keypoints, pixels; NaN for one that is not visible or lies outside the image.

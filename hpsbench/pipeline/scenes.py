@@ -30,8 +30,8 @@ class Scenes:
     def scene(self, track: TrackRows, rows: IntArray) -> Scene:
         """The scene of one track.
 
-        The tight box is that of the visible 2D keypoints inside the image; a frame or a dataset without any lends the
-        view's own box.
+        The tight box is that of the visible 2D keypoints, cut off at the image's border; a frame or a dataset without
+        any lends the view's own box.
 
         Args:
             track: of the store.
