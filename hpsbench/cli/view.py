@@ -1,5 +1,7 @@
 """`hpsbench view`: a track of a store in the browser, ground truth beside prediction."""
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated
 
@@ -39,9 +41,11 @@ def view_command(
         path = root / "stores" / f"{store}.zarr"
     viser = None if dry_run else load_viser()
     shown = make_view(open_store(path), clip, root=root or path.resolve().parent.parent, pred=pred, view=view)
-    # It is told to be quiet: what it prints would stand in the JSON document. A port in use: it takes the next one.
-    server = None if viser is None else viser.ViserServer(host=host, port=port, verbose=False)
-    port = port if server is None else int(server.get_port())
+    server = None
+    if viser is not None:
+        with redirect_stdout(sys.stderr):  # what it prints is no data
+            server = viser.ViserServer(host=host, port=port, verbose=False)
+        port = int(server.get_port())  # where the port was in use, it took the next one
     names = [body.name for body in shown.bodies]
     about = {
         "track": shown.track,

@@ -1,4 +1,5 @@
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -191,6 +192,7 @@ def test_the_verb_says_where_it_is_served_and_nothing_else(tiny_world: Path, mon
         def __init__(self, **asked_for: Any) -> None:
             super().__init__()
             asked.update(asked_for)
+            sys.stdout.write("a box with the address\n")
 
         def get_port(self) -> int:
             return int(asked["port"]) + 1
