@@ -14,9 +14,10 @@ def sentences(runs: Sequence[Run], lead: str) -> list[str]:
     tracks = first.accounting.get("tracks", {}).get("used", 0)
     kind = "synthetic " if first.synthetic else ""
     said = [
-        f"{counted(len(runs), 'run')} on {kind}{first.dataset} under the protocol {first.protocol}: {first.accounting.get('scored', 0):,} frames "
-        f"of {counted(tracks, 'track')} in {counted(sequences, 'sequence')} are scored."
+        f"{counted(len(runs), 'run')} on {kind}{first.dataset} under the protocol {first.protocol}: "
+        f"{counted(first.accounting.get('scored', 0), 'frame')} of {counted(tracks, 'track')} in {counted(sequences, 'sequence')} are scored."
     ]
+    said += _corrupted(runs)
     valued = [run for run in runs if lead in run.result.summary]
     if valued:
         best = min(valued, key=lambda run: run.result.summary[lead].value)
@@ -37,6 +38,19 @@ def sentences(runs: Sequence[Run], lead: str) -> list[str]:
         if moved:
             said.append(f"{hit.label} against {clean.label}: {' and '.join(moved)}.")
     return said
+
+
+def _corrupted(runs: Sequence[Run]) -> list[str]:
+    """Which runs saw corrupted input, where their names do not say so."""
+    found: dict[str, list[str]] = {}
+    for run in runs:
+        text = run.condition.text
+        if run.result.condition is not None and text not in run.label:
+            found.setdefault(text, []).append(run.label)
+    return [
+        f"Corrupted input: {text}" + ("." if len(labels) == len(runs) else f", of {'; '.join(labels)}.")
+        for text, labels in found.items()
+    ]
 
 
 def counted(count: int, what: str) -> str:

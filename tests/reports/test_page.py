@@ -9,6 +9,7 @@ from hpsbench.errors import HpsbenchError
 from hpsbench.reports import page
 from hpsbench.reports.material import load_runs
 from hpsbench.reports.page import LIMIT_BYTES, plan_report, safe_json, write_report
+from hpsbench.reports.wording import sentences
 from hpsbench.results.result import load_result
 
 
@@ -90,6 +91,16 @@ def test_flags_stand_with_their_reasons(make_run, tmp_path: Path) -> None:
     runs = load_runs([str(make_run("run", flags=("view-mismatch",)))])
     text = write_report(runs, tmp_path / "r.html").path.read_text(encoding="utf-8")
     assert "flags: view-mismatch (features of another view than the protocol&#39;s" in text
+
+
+def test_corrupted_input_is_named_at_the_top_where_labels_do_not_say_so(make_run, tmp_path: Path) -> None:
+    hit = make_run("hit", condition="center-0.33x1-s0")
+    runs = load_runs([str(hit)])
+    assert sentences(runs, "pa_mpjpe")[1] == "Corrupted input: center, 33% of frames."
+    pair = load_runs([f"A={make_run('clean')}", f"B={hit}"])
+    assert sentences(pair, "pa_mpjpe")[1] == "Corrupted input: center, 33% of frames, of B."
+    said = sentences(load_runs([str(make_run("clean")), str(hit)]), "pa_mpjpe")
+    assert not any(sentence.startswith("Corrupted") for sentence in said), "the labels say it"
 
 
 def test_the_paired_comparison_is_that_of_compare(two_runs, tmp_path: Path) -> None:
