@@ -1,5 +1,6 @@
 """What CI runs on `leaderboards/`: everything that can be checked without the data, and more where the data are."""
 
+import json
 import math
 import re
 from collections import Counter
@@ -10,7 +11,14 @@ from typing import Any
 from hpsbench.errors import HpsbenchError
 from hpsbench.leaderboards.board import entry_files
 from hpsbench.leaderboards.entry import FLAG_REASONS, Entry, flag_reason, read_entry
-from hpsbench.leaderboards.reported import CERTAINTIES, COLUMNS, read_flags, read_reported
+from hpsbench.leaderboards.reported import (
+    CERTAINTIES,
+    COLUMNS,
+    METHODS,
+    read_flags,
+    read_methods,
+    read_reported,
+)
 from hpsbench.protocols.catalog import get_protocol
 
 CLOSE = 1e-6
@@ -214,7 +222,7 @@ def _rescored(entry: Entry, path: Path, root: Path) -> Iterator[str]:
 
 def _reported(folder: Path) -> Iterator[str]:
     try:
-        numbers, flags = read_reported(folder), read_flags(folder)
+        numbers, flags, methods = read_reported(folder), read_flags(folder), read_methods(folder)
     except HpsbenchError as problem:
         yield str(problem)
         return
@@ -230,6 +238,17 @@ def _reported(folder: Path) -> Iterator[str]:
             yield f"{where}: certainty {row['certainty']!r} is none of {', '.join(CERTAINTIES)}"
         if not re.fullmatch(r"-?\d+(\.\d+)?", row["value"]):
             yield f"{where}: value {row['value']!r} is no number"
+        if row["method"] and row["method"] not in methods:
+            yield f"{where}: method {row['method']!r} is not in papers/{METHODS}"
+        if not _is_mapping(row["condition_json"]):
+            yield f"{where}: condition_json {row['condition_json']!r} is neither empty nor a JSON object"
     for flag in flags:
         if not any(flag in number.flags for number in numbers):
             yield f"papers/flags.toml: flag {flag.name!r} ({flag.reason}) is about no number"
+
+
+def _is_mapping(text: str) -> bool:
+    try:
+        return not text or isinstance(json.loads(text), dict)
+    except ValueError:
+        return False

@@ -15,7 +15,7 @@ COLUMNS = (
 )  # fmt: skip
 CERTAINTIES = ("sure", "inferred", "unsure")
 FLAGS = "flags.toml"
-_NOT_NUMBERS = ("methods.csv",)
+METHODS = "methods.csv"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,7 @@ def read_reported(folder: Path) -> list[Reported]:
     flags = read_flags(folder)
     found = []
     for path in sorted((folder / "papers").glob("*.csv")):
-        if path.name in _NOT_NUMBERS:
+        if path.name == METHODS:
             continue
         with path.open(encoding="utf-8", newline="") as lines:
             reader = csv.DictReader(lines)
@@ -74,6 +74,21 @@ def read_reported(folder: Path) -> list[Reported]:
                 if row["value"]
             ]
     return found
+
+
+def read_methods(folder: Path) -> set[str]:
+    """Ids of the methods that printed numbers may be of.
+
+    Raises:
+        BrokenFile: there is no list of them.
+    """
+    path = folder / "papers" / METHODS
+    if not path.is_file():
+        raise BrokenFile(
+            f"{path}: it is missing; it names the methods of the printed numbers, one id per row"
+        )
+    with path.open(encoding="utf-8", newline="") as lines:
+        return {str(next(iter(row.values()))) for row in csv.DictReader(lines)}
 
 
 def read_flags(folder: Path) -> list[Flag]:

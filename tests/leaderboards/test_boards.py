@@ -192,6 +192,10 @@ def test_a_printed_number_that_was_damaged_is_found(boards: Path) -> None:
     assert any("value '82.9*' is no number" in problem for problem in check(boards))
     path.write_text(text.replace(",sure", ",certain", 1), encoding="utf-8")
     assert any("certainty 'certain'" in problem for problem in check(boards))
+    path.write_text(text.replace(",hmr,", ",hmrr,", 1), encoding="utf-8")
+    assert any("method 'hmrr' is not in papers/methods.csv" in problem for problem in check(boards))
+    path.write_text(text.replace('"{""', '"{', 1), encoding="utf-8")
+    assert any("is neither empty nor a JSON object" in problem for problem in check(boards))
 
 
 def test_the_best_stands_first_and_reported_numbers_apart(boards: Path, save: Save) -> None:
