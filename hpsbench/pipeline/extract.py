@@ -110,6 +110,7 @@ def extract(
         FeatureMismatch: the synthetic encoder was asked for on real data.
         ResumeMismatch: a set of this name was made in another way.
         UnknownName: no such view or split.
+        HpsbenchError: another process works on the same set.
     """
     store = open_store(store_path)
     network = load_extractor(store, root, extractor, device, dry_run=dry_run)
@@ -118,14 +119,17 @@ def extract(
     rows = rows_of(store, view, splits)[:limit]
     frames = Frames(store, raw or raw_folder(store, root), view)
     attrs = {**attributes(network, view, frames.crop_scale, splits, limit), "corruption": None}
-    if dry_run and not can_resume(store, name, attrs):
-        return plan(store, network, view, name, rows, images=len(rows))
-    make_room(store, name, attrs)
-    writer = FeatureSetWriter.create(store_path, name, rows=rows, dim=network.dim, attrs=attrs)
-    todo = sum(len(writer.rows_of(chunk)) for chunk in writer.open_chunks())
     if dry_run:
+        todo = len(rows)
+        if can_resume(store, name, attrs):
+            todo = _rows_to_do(
+                FeatureSetWriter.create(store_path, name, rows=rows, dim=network.dim, attrs=attrs)
+            )
         return plan(store, network, view, name, rows, images=todo, done=len(rows) - todo)
     with job_of(root, store, "extract", name, device=network.device, workers=workers) as record:
+        make_room(store, name, attrs)  # nothing is removed that another process is writing
+        writer = FeatureSetWriter.create(store_path, name, rows=rows, dim=network.dim, attrs=attrs)
+        todo = _rows_to_do(writer)
         report = Speed(progress, todo, len(rows))
         for chunk in list(writer.open_chunks()):
             own = writer.rows_of(chunk)
@@ -136,6 +140,11 @@ def extract(
         job = plan(store, network, view, name, rows, images=todo, done=done, seconds=report.seconds)
         record["result"] = job.as_dict()
     return job
+
+
+def _rows_to_do(writer: FeatureSetWriter) -> int:
+    """How many rows lie in chunks that are not on disk."""
+    return sum(len(writer.rows_of(chunk)) for chunk in writer.open_chunks())
 
 
 @contextmanager

@@ -9,10 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hpsbench.errors import BrokenFile, FeatureMismatch, MissingCheckpoint, MissingRawFiles, UnknownName
+from hpsbench.errors import (
+    BrokenFile,
+    FeatureMismatch,
+    HpsbenchError,
+    MissingCheckpoint,
+    MissingRawFiles,
+    UnknownName,
+)
 from hpsbench.features.images import crop, decode
 from hpsbench.pipeline import extract as module
 from hpsbench.pipeline.extract import extract
+from hpsbench.pipeline.work import lock
 from hpsbench.store import layout
 from hpsbench.store.reader import open_store
 
@@ -165,6 +173,19 @@ def test_splits_and_limits(image_store: MakeStore) -> None:
         run(path, splits=["trian"])
     with pytest.raises(UnknownName, match="tcmr"):
         run(path, view="tmcr")
+
+
+@pytest.mark.usefixtures("patches")
+def test_a_set_that_another_process_works_on_is_left_alone(image_store: MakeStore) -> None:
+    path = image_store()
+    run(path, splits=["test"])
+    before = content(path / "features")
+    with (
+        lock(path.parents[1], f"{path.stem}-patches-tcmr"),
+        pytest.raises(HpsbenchError, match="another process"),
+    ):
+        run(path, splits=["train"])
+    assert content(path / "features") == before
 
 
 @pytest.mark.usefixtures("patches")
