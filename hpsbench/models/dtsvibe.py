@@ -36,7 +36,7 @@ CARD = {
     ],
     "reading": [
         "157 has no 4 heads: the regressor maps 157 to 160, works there and maps back",
-        "coarse = mean parameters + layer; final = coarse + regressor, whose last layer starts with gain 0.01",
+        "coarse = mean parameters + layer; final = coarse + regressor; both last layers start with gain 0.01",
         "fixed sinusoidal positions are added once before each transformer",
         "layers are post-norm with ReLU, feed-forward 4 times the width, dropout 0.1; no mask",
         "flow features: frame to the one before between the crops, 2048 numbers; zero flow for a track's first frame",
@@ -103,7 +103,8 @@ class TransformerRegressor(nn.Module):
         self.enter = nn.Linear(NUM_STATE, width)
         self.transformer = Transformer(width, layers, heads, dropout)
         self.leave = nn.Linear(width, NUM_STATE)
-        nn.init.xavier_uniform_(self.leave.weight, gain=0.01)
+        for last in (self.coarse, self.leave):  # training starts at the mean pose and camera, as SPIN's does
+            nn.init.xavier_uniform_(last.weight, gain=0.01)
         self.init_pose: Tensor
         self.init_shape: Tensor
         self.init_cam: Tensor

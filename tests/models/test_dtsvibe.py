@@ -136,6 +136,16 @@ def test_the_whole_by_hand(made, given, flow: bool) -> None:
             np.testing.assert_allclose(got.camera[number].numpy(), expected[:, 154:], atol=1e-4)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_training_starts_at_the_mean_camera(seed: int, given) -> None:
+    """A scale near zero throws projected joints far away, and no loss gets over that."""
+    torch.manual_seed(seed)
+    system = DtsVibe(**{**NARROW, "width": 64, "regressor_width": 160}).eval()
+    with torch.no_grad():
+        camera = system(*streams(system, given)).camera
+    torch.testing.assert_close(camera, torch.tensor([0.9, 0.0, 0.0]).expand_as(camera), atol=0.3, rtol=0)
+
+
 def test_positions() -> None:
     for width in (16, 160, 512):
         np.testing.assert_allclose(positions(128, width).numpy(), positions_by_hand(128, width), atol=1e-4)
