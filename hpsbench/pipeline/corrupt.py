@@ -37,6 +37,7 @@ from hpsbench.pipeline.extract import (
     plan,
     raw_folder,
     rows_of,
+    rows_to_do,
 )
 from hpsbench.pipeline.redo import Redo, changed_rows
 from hpsbench.pipeline.scenes import Scenes
@@ -173,13 +174,13 @@ def corrupt(
     changed = changed_rows(network, frames, rows, hit)
     if dry_run:
         writer = FeatureSetWriter(store_path, name, rows, clean.dim)
-        todo = _rows_to_do(writer, changed) if can_resume(store, name, attrs) else len(changed)
+        todo = rows_to_do(writer, changed) if can_resume(store, name, attrs) else len(changed)
         images, done = todo if from_images else 0, len(changed) - todo
         return plan(store, network, view, name, rows, images=images, done=done, corruption=summary)
     with job_of(root, store, "corrupt", name, device=network.device, workers=workers) as run:
         make_room(store, name, attrs)  # nothing is removed that another process is writing
         writer = FeatureSetWriter.create(store_path, name, rows=rows, dim=clean.dim, attrs=attrs)
-        todo = _rows_to_do(writer, changed)
+        todo = rows_to_do(writer, changed)
         report = Speed(progress, todo, len(changed))
         redo = Redo(frames, network, clean, corruption, fill, hit, what, changed, workers, report)
         for chunk in list(writer.open_chunks()):
@@ -193,11 +194,6 @@ def corrupt(
         )  # fmt: skip
         run["result"] = job.as_dict()
     return job
-
-
-def _rows_to_do(writer: FeatureSetWriter, changed: IntArray) -> int:
-    """How many of the rows that change lie in chunks that are not on disk."""
-    return sum(int(np.isin(writer.rows_of(chunk), changed).sum()) for chunk in writer.open_chunks())
 
 
 def _settings(store: ClipStore, name: str, corruption: Corruption, condition: Condition) -> dict[str, Any]:

@@ -122,14 +122,13 @@ def extract(
     if dry_run:
         todo = len(rows)
         if can_resume(store, name, attrs):
-            todo = _rows_to_do(
-                FeatureSetWriter.create(store_path, name, rows=rows, dim=network.dim, attrs=attrs)
-            )
+            writer = FeatureSetWriter.create(store_path, name, rows=rows, dim=network.dim, attrs=attrs)
+            todo = rows_to_do(writer, rows)
         return plan(store, network, view, name, rows, images=todo, done=len(rows) - todo)
     with job_of(root, store, "extract", name, device=network.device, workers=workers) as record:
         make_room(store, name, attrs)  # nothing is removed that another process is writing
         writer = FeatureSetWriter.create(store_path, name, rows=rows, dim=network.dim, attrs=attrs)
-        todo = _rows_to_do(writer)
+        todo = rows_to_do(writer, rows)
         report = Speed(progress, todo, len(rows))
         for chunk in list(writer.open_chunks()):
             own = writer.rows_of(chunk)
@@ -142,9 +141,9 @@ def extract(
     return job
 
 
-def _rows_to_do(writer: FeatureSetWriter) -> int:
-    """How many rows lie in chunks that are not on disk."""
-    return sum(len(writer.rows_of(chunk)) for chunk in writer.open_chunks())
+def rows_to_do(writer: FeatureSetWriter, among: IntArray) -> int:
+    """How many of these rows lie in chunks that are not on disk."""
+    return sum(int(np.isin(writer.rows_of(chunk), among).sum()) for chunk in writer.open_chunks())
 
 
 @contextmanager
