@@ -76,6 +76,9 @@ class FixedBox(_Strict):
 class SmoothBox(_Strict):
     """Square boxes smoothed along the track, as VIBE, TCMR and HMMR make them (`recipes/boxes.py`).
 
+    Frames before the first and after the last one that has the view's `flags` (an image, say) take no part: the
+    released code smooths over the images that there are.
+
     Attributes:
         threshold: keypoints with a higher confidence count.
         median: width of the median filter, in frames.
@@ -182,7 +185,8 @@ class ViewRule(_Strict):
     @cached_property
     def box_selection(self) -> str:
         """What decides about boxes alone, as text: equal for rules that make the same boxes of a track."""
-        return f"{self.box.model_dump_json()} {self.thin and self.thin.model_dump_json()}"
+        flags = self.flags if self.box.rule == "smoothed" else []
+        return f"{self.box.model_dump_json()} {self.thin and self.thin.model_dump_json()} {flags}"
 
     @cached_property
     def inside_selection(self) -> str:

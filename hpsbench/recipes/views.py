@@ -294,8 +294,10 @@ def _smoothed(
     """Track by track. Rules that differ in their factor, or in what they do at the ends, share their smoothing."""
     box = rule.box
     assert isinstance(box, SmoothBox)
-    used = ~off_rate if box.over == "thinned" else np.ones(len(group), dtype=bool)
-    key = f"{box.smoothing} {None if used.all() else rule.thin}"
+    used = _flagged_span(group, rule.flags, recipe)
+    if box.over == "thinned":
+        used &= ~off_rate
+    key = f"{box.smoothing} {None if used.all() else (rule.thin, rule.flags)}"
     if key not in memo:
         points = _keypoints(group, [], box.joint_set, recipe, memo)
         extents = keypoint_extents(
@@ -314,6 +316,21 @@ def _smoothed(
     if box.ends == "trim":
         inside[used] = np.concatenate([_between(b) for b in found])
     return boxes, inside
+
+
+def _flagged_span(group: TrackGroup, flags: Sequence[str], recipe: Recipe) -> BoolArray:
+    """(N,) frames from the first to the last of each track that have these flags; all of them where none is named."""
+    span = np.ones(len(group), dtype=bool)
+    if not flags:
+        return span
+    flagged = np.logical_and.reduce([_field(group, flag, recipe).astype(bool) for flag in flags])
+    if flagged.all():
+        return span
+    for begin, end in pairwise(group.starts.tolist()):
+        rows = np.flatnonzero(flagged[begin:end])
+        first, last = (begin + rows[0], begin + rows[-1] + 1) if len(rows) else (end, end)
+        span[begin:first] = span[last:end] = False
+    return span
 
 
 def _between(found: TrackBoxes) -> BoolArray:

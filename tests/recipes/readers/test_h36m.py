@@ -2,6 +2,7 @@
 
 import runpy
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -282,6 +283,31 @@ class TestViews:
         }
         np.testing.assert_allclose(jumping["hmmr"], still["hmmr"])
         assert (np.abs(jumping["tcmr"] - still["tcmr"])[:, 2] > 1).any()
+
+    @pytest.mark.parametrize("view", ["tcmr", "vibe", "hmmr"])
+    def test_boxes_are_smoothed_over_the_images_that_there_are(
+        self, view: str, tracks: dict[str, Track]
+    ) -> None:
+        """The released code goes over the images: annotations after the last one do not reach into its boxes."""
+        track = tracks["S9_Directions.60457274"]
+        cut = replace(
+            track,
+            frame_id=track.frame_id[:22],
+            fields={name: values[:22] for name, values in track.fields.items()},
+        )
+        whole, part = (view_track(each, RECIPE.views[view], RECIPE) for each in (track, cut))
+        assert whole.dropped["image-missing"] == 1
+        np.testing.assert_array_equal(whole.bbox_cxcywh[:22], part.bbox_cxcywh)
+        assert np.isnan(whole.bbox_cxcywh[22:]).all()
+
+    def test_a_sub_sampled_folder_changes_no_box(self, own: Path) -> None:
+        want = view_track(read(own), RECIPE.views["tcmr"], RECIPE).bbox_cxcywh
+        RAW["write_images"](
+            own / "S9/images/S9_Directions.60457274", "S9_Directions.60457274_{:06d}.jpg", [1, 7, 12]
+        )
+        track = read(own)
+        assert kept(track, "tcmr") == [1, 7]
+        np.testing.assert_array_equal(view_track(track, RECIPE.views["tcmr"], RECIPE).bbox_cxcywh, want)
 
     def test_box_factors_and_crops_are_those_of_the_code(self, raw: Path) -> None:
         track = read(raw, "S9/MyPoseFeatures/D3_Positions_mono/Directions.54138969.cdf")
