@@ -5,46 +5,34 @@ use grows with the number of frames by a few numbers each, not with features or 
 """
 
 import hashlib
+import os
 import re
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from hpsbench.bodies.joints import get_joint_set
-from hpsbench.errors import AccessStepMissing, BadData, MissingData, ResumeMismatch, UnknownName, UsageError
-from hpsbench.pipeline.imported_marks import file_marks, read_origin
+from hpsbench.errors import AccessStepMissing, MissingData, ResumeMismatch, UnknownName, UsageError
+from hpsbench.pipeline.imported_marks import file_marks, origin_file, read_origin
+from hpsbench.pipeline.imported_store import (
+    ORIGIN,
+    ImportJob,
+    identity,
+    sources_of,
+    write_features,
+    write_import,
+)
 from hpsbench.pipeline.runs import record_run
 from hpsbench.pipeline.work import WORK, Progress, lock, silent
 from hpsbench.recipes.access import RawRoot, licence_accepted, licence_text, require_licence
 from hpsbench.recipes.catalog import get_recipe, list_recipes
 from hpsbench.recipes.imports.facts import ProcessedFacts, processed_facts
 from hpsbench.recipes.imports.files import Processed, open_processed
-from hpsbench.recipes.imports.rows import (
-    NO_SMPL,
-    Boxes,
-    RowReader,
-    feature_blocks,
-    joint_set_of,
-    place_boxes,
-    read_boxes,
-)
-from hpsbench.recipes.imports.tracks import FileTrack, Tracks, find_tracks
 from hpsbench.recipes.schema import Recipe
-from hpsbench.recipes.view_rules import FixedBox
-from hpsbench.store.clips import ClipRow, cut_clips
-from hpsbench.store.feature_sets import FeatureSetWriter
-from hpsbench.store.layout import ArraySpec, field_spec
 from hpsbench.store.reader import read_attributes
-from hpsbench.store.writer import write_store
-from hpsbench.types import Array, Track
 
-ORIGIN = "import"
 _CROP_KINDS = ("spin-npz", "humandata")  # whose boxes are the crops: what views enlarge boxes by is in them
 Ask = Callable[[str], bool | None]
 
@@ -98,51 +86,6 @@ class ImportSummary:
         return asdict(self)
 
 
-@dataclass(frozen=True)
-class _Job:
-    """A processed file, opened, and what is known of it."""
-
-    root: Path
-    recipe: Recipe
-    facts: ProcessedFacts
-    file: Processed
-    split: str
-    view: str
-    view_stated: bool
-    crop_scale: float | None
-    corruption: str | None
-    synthetic: bool
-    name: str
-
-    @property
-    def store(self) -> Path:
-        return self.root / "stores" / f"{self.name}.zarr"
-
-    @property
-    def feature_set(self) -> str | None:
-        if "features" not in self.file.columns:
-            return None
-        return f"spin-{self.view}" + (f"+{self.corruption}" if self.corruption else "")
-
-    @cached_property
-    def found(self) -> Tracks:
-        return find_tracks(self.file, self.facts)
-
-    @cached_property
-    def boxes(self) -> Boxes | None:
-        return place_boxes(self.file, [span[0] for track in self.found.tracks for span in track.spans])
-
-    @property
-    def fixed_box(self) -> FixedBox | None:
-        """That of the view, if it is one for images that are crops already and the file has no boxes of its own."""
-        box = self.recipe.views[self.view].box
-        return box if isinstance(box, FixedBox) and "bbox" not in self.file.columns else None
-
-    @cached_property
-    def reader(self) -> RowReader:
-        return RowReader(self.file, self.facts, self.facts.joints_field.get(self.split, "joints3d"))
-
-
 def import_file(
     file: str | Path,
     dataset: str,
@@ -191,33 +134,49 @@ def import_file(
         raise MissingData(f"{file}: no such file; give the path of a processed file (*_db.pt, *.h5, *.npz)")
     store_name = _store_name(dataset, file, name)
     origin = read_origin(file)
-    synthetic = synthetic or bool(origin.get("synthetic"))
-    chosen = split or facts.split_of(file)
-    if chosen not in recipe.splits:
+    if origin.get("dataset", dataset) != dataset:
         raise UsageError(
-            f"{file}: which split of {dataset} it holds is not clear from its name; add --split "
-            f"{'|'.join(recipe.splits)}"
+            f"{file}: was exported from a store of {origin['dataset']}, as {origin_file(file).name} says; import it with "
+            f"--dataset {origin['dataset']}"
         )
+    synthetic = synthetic or bool(origin.get("synthetic"))
+    chosen = _split_of(file, split, recipe, facts)
     wanted = view or origin.get("view") or recipe.default_view
     stated = wanted in recipe.views and (view is not None or "view" in origin)
     if wanted not in recipe.views:
         raise UnknownName(f"view of {dataset}", wanted, recipe.views)
     marks = file_marks(file)
-    with open_processed(file, root / WORK / store_name) as opened:
+
+    def opened_job(opened: Processed) -> ImportJob:
         crop_scale = recipe.views[wanted].crop_scale if stated else marks.crop_scale
-        job = _Job(
+        job = ImportJob(
             root, recipe, facts, opened, chosen, wanted, stated, crop_scale, marks.corruption, synthetic, store_name
         )  # fmt: skip
-        if opened.kind in _CROP_KINDS or job.fixed_box:
-            job = replace(job, crop_scale=1.0)
-        if dry_run:
-            return _summary(job, None, Counter(), time.monotonic() - started, dry_run=True)
-        _pass_licence(job, accept_licence)
-        arguments = {"file": file, "dataset": dataset, "root": root, "split": chosen, "view": wanted}
-        with record_run(root, f"import-{dataset}", arguments) as record, lock(root, store_name):
-            summary = _run(job, report, started)
+        return replace(job, crop_scale=1.0) if opened.kind in _CROP_KINDS or job.fixed_box else job
+
+    if dry_run:
+        with open_processed(file, root / WORK / f"{store_name}.dry-run-{os.getpid()}") as opened:
+            return _summary(opened_job(opened), None, Counter(), time.monotonic() - started, dry_run=True)
+    arguments = {"file": file, "dataset": dataset, "root": root, "split": chosen, "view": wanted}
+    with lock(root, store_name), open_processed(file, root / WORK / store_name) as opened:
+        _pass_licence(recipe, root, RawRoot(file.parent, {} if synthetic else None), accept_licence)
+        with record_run(root, f"import-{dataset}", arguments) as record:
+            summary = _run(opened_job(opened), report, started)
             record["summary"] = summary.to_json_dict()
-        return summary
+    return summary
+
+
+def _split_of(file: Path, split: str | None, recipe: Recipe, facts: ProcessedFacts) -> str:
+    """The split of a file's frames: as the user says, else as its name does."""
+    if split is not None and split not in recipe.splits:
+        raise UnknownName(f"split of {recipe.key}", split, recipe.splits)
+    chosen = split or facts.split_of(file)
+    if chosen is None or chosen not in recipe.splits:
+        raise UsageError(
+            f"{file}: which split of {recipe.key} it holds is not clear from its name; add --split "
+            f"{'|'.join(recipe.splits)}"
+        )
+    return chosen
 
 
 def _store_name(dataset: str, file: Path, name: str | None) -> str:
@@ -230,238 +189,41 @@ def _store_name(dataset: str, file: Path, name: str | None) -> str:
     return name
 
 
-def _pass_licence(job: _Job, accept: bool | Ask) -> None:
-    raw = RawRoot(job.file.path.parent, {} if job.synthetic else None)
+def _pass_licence(recipe: Recipe, root: Path, raw: RawRoot, accept: bool | Ask) -> None:
     if callable(accept):
-        needed = not (raw.is_synthetic or licence_accepted(job.recipe, job.root))
-        answer = accept(f"{licence_text(job.recipe)}\nDo you accept these terms?") if needed else False
+        needed = not (raw.is_synthetic or licence_accepted(recipe, root))
+        answer = accept(f"{licence_text(recipe)}\nDo you accept these terms?") if needed else False
         if answer is False and needed:
-            raise AccessStepMissing(f"{job.recipe.key}: the licence was declined; nothing was done")
+            raise AccessStepMissing(f"{recipe.key}: the licence was declined; nothing was done")
         accept = bool(answer)
-    require_licence(job.recipe, job.root, raw, accept=accept)
+    require_licence(recipe, root, raw, accept=accept)
 
 
-def _run(job: _Job, report: Progress, started: float) -> ImportSummary:
+def _run(job: ImportJob, report: Progress, started: float) -> ImportSummary:
     report(0, job.file.rows, "checksum")
     with job.file.path.open("rb") as opened:
         sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
     attributes = read_attributes(job.store) or {}
     if attributes.get("complete"):
-        identity = _identity(job, sha256)
-        other = [key for key, value in identity.items() if attributes.get("imported", {}).get(key) != value]
+        said = {**attributes.get("imported", {}), "synthetic mark": attributes.get("synthetic")}
+        wanted = {**identity(job, sha256), "synthetic mark": job.synthetic}
+        other = [key for key, value in wanted.items() if said.get(key) != value]
         if attributes.get("origin") != ORIGIN or other:
             raise ResumeMismatch(
-                f"{job.store} is complete, but was made from another {' and another '.join(other) or 'source'}; move it "
+                f"{job.store} is complete, but was made with another {' and another '.join(other) or 'source'}; move it "
                 "away, or choose another --name"
             )
         missing = Counter(attributes["imported"]["missing"])
     else:
-        missing = _survey(job, report)
-        sources = [_Source(job, track, _has_smpl(job, missing)) for track in job.found.tracks]
-        write_store(
-            job.store,
-            sources,
-            attributes=_attributes(job, sha256, missing, sources),
-            nodes=_nodes(job),
-            optional=["frames/full_pose", "frames/betas"],
-        )
-    _write_features(job, sha256, report)
+        missing = write_import(job, sha256, report)
+    write_features(job, sha256, report)
     return _summary(job, sha256, missing, time.monotonic() - started, dry_run=False)
 
 
-def _survey(job: _Job, report: Progress) -> Counter[str]:
-    """Read all rows once, to know what is missing before anything is written."""
-    missing: Counter[str] = Counter()
-    done = 0
-    for track in job.found.tracks:
-        missing += job.reader.read(track.spans)[1]
-        done += len(track.rows)
-        report(done, job.file.rows, "reading")
-    return missing
-
-
-def _has_smpl(job: _Job, missing: Counter[str]) -> bool:
-    return "full_pose" in job.file.columns and missing[NO_SMPL] < job.file.rows
-
-
-@dataclass(frozen=True)
-class _Source:
-    """A track of the file on its way into the store; a `TrackSource` of the store's writer."""
-
-    job: _Job
-    track: FileTrack
-    has_smpl: bool
-
-    @cached_property
-    def clips(self) -> Sequence[ClipRow]:
-        info = dict(self.track.info)
-        track = Track(
-            sequence=info.pop("sequence"),
-            person=info.pop("person"),
-            split=self.job.split,
-            frame_id=self.track.frame_id,
-            fields={},
-            image_source=self.track.image_source,
-            gender=self.track.gender,
-            clip_info={"vid_name": self.track.name, "gaps_known": self.job.found.gaps_known},
-            **info,  # type: ignore[arg-type]  # subject, action, camera
-        )
-        rate = self.job.facts.fps or self.job.recipe.source.fps
-        return [
-            {**clip, "fps": rate / clip["step"] if rate and self.job.found.gaps_known else None}
-            for clip in cut_clips(track)
-        ]
-
-    @cached_property
-    def specs(self) -> Mapping[str, ArraySpec]:
-        return {path: _spec(path, rows) for path, rows in self._read(self.track.spans[:1], 1).items()}
-
-    def arrays(self) -> Mapping[str, Array]:
-        return self._read(self.track.spans, None)
-
-    def _read(self, spans: Sequence[tuple[int, int]], limit: int | None) -> dict[str, Array]:
-        spans = [(start, stop if limit is None else start + limit) for start, stop in spans]
-        fields, _ = self.job.reader.read(spans)
-        if not self.has_smpl:
-            for name in ("full_pose", "betas", "has_smpl"):
-                fields.pop(name, None)
-        rows = sum(stop - start for start, stop in spans)
-        arrays = {f"frames/{name}": values for name, values in fields.items()}
-        arrays["frames/frame_id"] = self.track.frame_id[:rows]
-        view = f"views/{self.job.view}"
-        arrays[f"{view}/keep"] = np.ones(rows, dtype=bool)
-        fixed = self.job.fixed_box
-        arrays[f"{view}/bbox_cxcywh"] = read_boxes(
-            self.job.file, self.job.boxes, spans, fixed.cxcywh if fixed else None
-        )
-        return arrays
-
-
-def _spec(path: str, rows: Array) -> ArraySpec:
-    if path.startswith("frames/"):
-        return field_spec(path.split("/")[1], rows)
-    return ArraySpec("bool", ()) if path.endswith("/keep") else ArraySpec("float32", (4,))
-
-
-def _identity(job: _Job, sha256: str) -> dict[str, Any]:
-    return {"sha256": sha256, "split": job.split, "view": job.view, "crop_scale": job.crop_scale}
-
-
-def _attributes(job: _Job, sha256: str, missing: Counter[str], sources: Sequence[_Source]) -> dict[str, Any]:
-    recipe = job.recipe
-    return {
-        "dataset": recipe.key,
-        "title": f"{recipe.title}, imported",
-        "origin": ORIGIN,
-        "imported": {
-            "file": job.file.path.name,
-            "size": job.file.path.stat().st_size,
-            "kind": job.file.kind,
-            **_identity(job, sha256),
-            "view_stated": job.view_stated,
-            "keys": {key: [dtype, *shape] for key, (dtype, shape) in job.file.layout.items()},
-            "left_out": job.file.left_out,
-            "missing": dict(missing),
-            "gaps": "known from the file's frame numbers" if job.found.gaps_known else "unknown: no frame numbers",
-            "rejoined_runs": job.found.rejoined,
-            "restarted_runs": job.found.restarted,
-            "boxes": job.boxes.note if job.boxes else "none in the file",
-        },
-        "synthetic": job.synthetic,
-        "recipe_sha256": None,
-        "raw_manifest_sha256": None,
-        "coordinates": recipe.source.coordinates,
-        "length_unit": recipe.source.length_unit,
-        "licence": recipe.licence,
-        "licence_url": recipe.licence_url,
-        "default_view": job.view,
-        "limit": None,
-        "splits": {
-            job.split: {
-                "sequences": len({track.info["sequence"] for track in job.found.tracks}),
-                "tracks": len(sources),
-                "clips": sum(len(source.clips) for source in sources),
-                "frames": job.file.rows,
-            }
-        },
-        "skipped": {},
-        "broken": [],
-    }  # fmt: skip
-
-
-def _nodes(job: _Job) -> dict[str, dict[str, Any]]:
-    numbers = "number of the frame" if job.found.gaps_known else "place in the file: it has no frame numbers"
-    nodes: dict[str, dict[str, Any]] = {
-        "frames/frame_id": {
-            "note": f"{numbers}; images of the file are named by it where image_source is there"
-        },
-        "frames/full_pose": {"unit": "rad", "frame": job.recipe.source.coordinates, "missing": "nan"},
-        "frames/betas": {"missing": "nan"},
-        "frames/valid": {"note": "as in the file"},
-        "frames/has_smpl": {"note": "false where pose and shape are all zero"},
-    }
-    for column, facts in {
-        "keypoints2d": {"unit": "px", "frame": "image", "note": "missing where the confidence is 0"},
-        job.reader.joints_field: {
-            "unit": "m", "frame": "camera", "missing": "nan", "note": job.facts.joints_note
-        },
-    }.items():  # fmt: skip
-        joint_set = joint_set_of(
-            job.file, "keypoints2d" if column == "keypoints2d" else "joints3d", job.facts
-        )
-        names = (
-            {"joint_set": joint_set, "joint_names": list(get_joint_set(joint_set).names)} if joint_set else {}
-        )
-        nodes[f"frames/{column}"] = {**facts, **names}
-    counts = {"rows": job.file.rows, "kept": job.file.rows, "tracks": len(job.found.tracks)}
-    nodes[f"views/{job.view}"] = {
-        "source": f"imported from {job.file.path.name}",
-        "crop_scale": job.crop_scale,
-        "box": job.fixed_box.model_dump() if job.fixed_box else {"rule": "imported"},
-        "boxless": "keep",
-        "counts": {job.split: counts},
-        "note": "all frames that the file holds, with its boxes; NaN where it has none that can be trusted",
-    }
-    return nodes
-
-
-def _write_features(job: _Job, sha256: str, report: Progress) -> None:
-    """The file's features as a feature set, chunk by chunk; goes on where it was interrupted."""
-    if job.feature_set is None:
-        return
-    rows = np.concatenate([track.rows for track in job.found.tracks])
-    shape = job.file.columns["features"].row_shape
-    if len(shape) != 1:
-        raise BadData(f"{job.file.path}: features has rows of shape {shape}, expected (D,)")
-    writer = FeatureSetWriter.create(
-        job.store,
-        job.feature_set,
-        rows=np.arange(len(rows)),
-        dim=shape[0],
-        attrs={
-            "extractor": "spin",
-            "weights_sha256": None,
-            "view": job.view,
-            "crop_scale": job.crop_scale,
-            "corruption": job.corruption,
-            "origin": ORIGIN,
-            "imported": {"file": job.file.path.name, "sha256": sha256},
-            "synthetic": job.synthetic,
-        },
-    )
-    for chunk in writer.open_chunks():
-        wanted = rows[writer.rows_of(chunk)]
-        writer.write(chunk, np.concatenate(list(feature_blocks(job.file, wanted))))
-        report(int(writer.rows_of(chunk)[-1]) + 1, len(rows), "features")
-    writer.finish()
-
-
 def _summary(
-    job: _Job, sha256: str | None, missing: Counter[str], seconds: float, *, dry_run: bool
+    job: ImportJob, sha256: str | None, missing: Counter[str], seconds: float, *, dry_run: bool
 ) -> ImportSummary:
-    sources = [_Source(job, track, "full_pose" in job.file.columns) for track in job.found.tracks]
-    if not dry_run:
-        sources = [_Source(job, source.track, _has_smpl(job, missing)) for source in sources]
+    sources = sources_of(job, None if dry_run else missing)
     fields = sorted(path.split("/")[1] for path in sources[0].specs if path.startswith("frames/"))
     return ImportSummary(
         dataset=job.recipe.key, store=str(job.store), file=str(job.file.path), kind=job.file.kind, sha256=sha256,
@@ -473,7 +235,7 @@ def _summary(
     )  # fmt: skip
 
 
-def _notes(job: _Job, fields: Sequence[str]) -> list[str]:
+def _notes(job: ImportJob, fields: Sequence[str]) -> list[str]:
     notes = []
     if not job.view_stated and ("features" in job.file.columns or "bbox" in job.file.columns):
         notes.append(

@@ -236,6 +236,8 @@ def test_an_export_says_that_it_is_synthetic_and_its_import_knows(store: Path, t
     summary = import_file(file, "3dpw", tmp_path / "root")
     assert (summary.synthetic, summary.view) == (True, "tcmr")
     assert open_store(summary.store).synthetic
+    with pytest.raises(UsageError, match="--dataset 3dpw"):
+        import_file(file, "h36m", tmp_path / "root", split="test")
 
 
 def content(path: str | Path) -> dict[str, Any]:

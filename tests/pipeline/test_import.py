@@ -17,6 +17,7 @@ from hpsbench.errors import (
     AccessStepMissing,
     BadData,
     BrokenFile,
+    HpsbenchError,
     MissingData,
     ResumeMismatch,
     ShapeError,
@@ -26,6 +27,7 @@ from hpsbench.errors import (
     UsageError,
 )
 from hpsbench.pipeline.import_ import ImportSummary, import_file
+from hpsbench.pipeline.work import lock
 from hpsbench.recipes.catalog import get_recipe
 from hpsbench.recipes.imports.facts import processed_facts
 from hpsbench.store.checks import verify_store
@@ -422,6 +424,34 @@ def test_importing_again_changes_nothing_and_another_file_is_refused(
         bring(write_db(db), root)
 
 
+def test_a_store_of_synthetic_data_is_not_taken_for_one_of_real_data(
+    db: dict[str, Any], write_db: WriteDb, root: Path
+) -> None:
+    del db["features"]
+    bring(write_db(db), root)
+    with pytest.raises(ResumeMismatch, match="another synthetic mark"):
+        bring(write_db(db), root, synthetic=False, accept_licence=True)
+
+
+def test_a_dry_run_leaves_what_an_import_unpacked(db: dict[str, Any], write_db: WriteDb, root: Path) -> None:
+    unpacked = root / ".hpsbench" / "work" / "3dpw-import-3dpw_test_db" / "unpacked.pt"
+    unpacked.parent.mkdir(parents=True)
+    unpacked.write_bytes(b"of another process")
+    import_file(write_db(db, pack=zlib.compress), "3dpw", root, dry_run=True)
+    assert unpacked.read_bytes() == b"of another process"
+    assert [path.name for path in unpacked.parent.parent.iterdir()] == [unpacked.parent.name]
+
+
+def test_two_imports_into_one_store_do_not_meet(db: dict[str, Any], write_db: WriteDb, root: Path) -> None:
+    name = "3dpw-import-3dpw_test_db"
+    unpacked = root / ".hpsbench" / "work" / name / "unpacked.pt"
+    unpacked.parent.mkdir(parents=True)
+    unpacked.write_bytes(b"of another process")
+    with lock(root, name), pytest.raises(HpsbenchError, match="another process"):
+        bring(write_db(db, pack=zlib.compress), root)
+    assert unpacked.read_bytes() == b"of another process"
+
+
 def test_a_dry_run_touches_nothing(db: dict[str, Any], write_db: WriteDb, root: Path) -> None:
     summary = import_file(write_db(db), "3dpw", root, dry_run=True)
     assert (summary.rows, summary.clips, summary.features) == (10, 4, "spin-tcmr")
@@ -487,8 +517,10 @@ def test_names_that_do_not_exist_are_refused(db: dict[str, Any], write_db: Write
         bring(write_db(db), root, "3dpww")
     with pytest.raises(UnknownName, match="view of 3dpw"):
         bring(write_db(db), root, view="nobody")
-    with pytest.raises(UsageError, match="--split"):
+    with pytest.raises(UsageError, match="not clear from its name; add --split"):
         bring(write_db(db, "mine.pt"), root)
+    with pytest.raises(UnknownName, match="split of 3dpw 'training'"):
+        bring(write_db(db), root, split="training")
     with pytest.raises(MissingData, match=r"none\.pt"):
         bring(root / "none.pt", root)
 
