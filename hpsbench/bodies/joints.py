@@ -230,6 +230,38 @@ PARENTS: Mapping[str, tuple[int, ...]] = MappingProxyType(
 )
 """Kinematic parents of SMPL's, SMPL-H's and SMPL-X's joints; -1 is the root."""
 
+_RIGID, _NEARLY = 0.02, 0.10
+RIGID_LIMBS: Mapping[str, tuple[tuple[str, str, float], ...]] = MappingProxyType(
+    {
+        "h36m32_raw": tuple(
+            (f"{side}{near}", f"{side}{far}", tolerance)
+            for side in ("Left", "Right")
+            for near, far, tolerance in (
+                ("Arm", "ForeArm", _RIGID), ("ForeArm", "Hand", _RIGID), ("UpLeg", "Leg", _NEARLY), ("Leg", "Foot", _RIGID)
+            )
+        ),
+        "h36m17_official": tuple(
+            (f"{side}_{near}", f"{side}_{far}", tolerance)
+            for side in ("L", "R")
+            for near, far, tolerance in (
+                ("Shoulder", "Elbow", _RIGID), ("Elbow", "Wrist", _RIGID), ("Hip", "Knee", _NEARLY), ("Knee", "Ankle", _RIGID)
+            )
+        ),
+        **{
+            joint_set: tuple(
+                (f"{side}_{near}", f"{side}_{far}", _RIGID)
+                for side in ("left", "right")
+                for near, far in (("shoulder", "elbow"), ("elbow", "wrist"), ("knee", "ankle"))
+            )
+            for joint_set in ("mpii3d28_official", "mpii3d_test17_official")
+        },
+    }
+)  # fmt: skip
+"""Limbs of annotated skeletons that keep their length: two joints, and by how much it may differ. MPI-INF-3DHP's hips do
+not turn with the thigh: left and right thighs of one published frame differ by half of their length, while arms and shins
+agree to a hundredth of a millimetre.
+"""
+
 SMPL24 = get_joint_set("smpl24")
 SMPLH52 = get_joint_set("smplh52")
 SMPLX55 = get_joint_set("smplx55")

@@ -10,12 +10,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from hpsbench.bodies.joints import PARENTS, convert_indices
+from hpsbench.bodies.joints import convert_indices
 from hpsbench.errors import HpsbenchError
 from hpsbench.geometry.cameras import project
 from hpsbench.store import layout
 from hpsbench.store.arrays import RowArray
 from hpsbench.store.clips import COLUMNS, MAY_MISS
+from hpsbench.store.limbs import Change, LimbLengths
 from hpsbench.store.reader import ClipStore, TrackRows, open_store
 from hpsbench.types import Array, BoolArray, FloatArray, IntArray
 
@@ -23,7 +24,6 @@ LONGEST_BODY = 4.0  # metres between two joints of one person
 LARGEST_BETA = 20.0
 # Radians; axis-angle vectors longer than this are another unit, but that of the root, which may go round and round.
 LARGEST_ROTATION = 4 * np.pi
-LIMB_TOLERANCE = 0.02  # spread of a limb's length over a track, relative to its length
 KEYPOINT_TOLERANCE = 0.25  # distance of keypoints from projected joints, relative to the person's size
 SWAPPED_SHARE = 0.2  # of a track's frames that may lie further away
 
@@ -69,13 +69,15 @@ def verify_store(path: str | Path, progress: Callable[[int, int, str], None] | N
     if any(problem.severity == "error" for problem in problems):
         return problems
     tracks = clips["track"].nunique()
+    limbs = LimbLengths()
     for done, track in enumerate(store.tracks(), start=1):
         try:
-            problems += _check_track(store, track)
+            problems += _check_track(store, track, limbs)
         except HpsbenchError as error:
             problems.append(_error("format", track.track, str(error)))
         if progress is not None:
             progress(done, tracks, track.track)
+    problems += [_limb_problem(change) for change in limbs.changes()]
     return problems + list(_check_views(store)) + list(_check_features(store))
 
 
@@ -155,13 +157,13 @@ def _check_clips(store: ClipStore) -> Iterator[Problem]:
         yield _error("format", str(track), "lies in several splits")
 
 
-def _check_track(store: ClipStore, track: TrackRows) -> Iterator[Problem]:
+def _check_track(store: ClipStore, track: TrackRows, limbs: LimbLengths) -> Iterator[Problem]:
     values: dict[str, Array] = {name: array[track.rows] for name, array in store.frames.items()}
     valid: BoolArray = np.asarray(values.get("valid", np.ones(len(track.rows), dtype=bool)))
     yield from _check_finite(store, track, values, valid)
     for name in ("joints3d", "joints3d_univ"):
         if name in values:
-            yield from _check_joints(track, name, values[name][valid], store.frames[name])
+            yield from _check_joints(track, name, values[name][valid], store.frames[name], limbs)
     for name, limit in (("full_pose", LARGEST_ROTATION), ("betas", LARGEST_BETA)):
         if name in values:
             size = np.abs(values[name][valid])
@@ -208,7 +210,9 @@ def _missing(rows: FloatArray) -> BoolArray:
     return missing
 
 
-def _check_joints(track: TrackRows, name: str, joints: FloatArray, array: RowArray) -> Iterator[Problem]:
+def _check_joints(
+    track: TrackRows, name: str, joints: FloatArray, array: RowArray, limbs: LimbLengths
+) -> Iterator[Problem]:
     """A body's size, and limbs that keep their length: the skeleton of a track is one person's."""
     known = joints[:, np.isfinite(joints).all(axis=(0, 2))]
     if known.size == 0:
@@ -217,20 +221,16 @@ def _check_joints(track: TrackRows, name: str, joints: FloatArray, array: RowArr
     span = float((known.max(axis=1) - known.min(axis=1)).max())
     if span > LONGEST_BODY:
         yield _error("joint-range", where, f"a body spans {span:.1f} m; is the unit metres?")
-    if known.shape != joints.shape:
-        return
-    parents = PARENTS.get(str(array.attrs.get("joint_set")))
-    if parents is None:
-        return
-    limbs = np.linalg.norm(joints[:, 1:] - joints[:, list(parents[1:])], axis=2)
-    spread = (limbs.max(axis=0) - limbs.min(axis=0)) / np.maximum(limbs.mean(axis=0), 1e-6)
-    if spread.max() > LIMB_TOLERANCE:
-        names = array.attrs.get("joint_names", [])
-        limb = int(spread.argmax()) + 1
-        text = (
-            f"the limb that ends at {names[limb] if names else limb} changes its length by {spread.max():.0%}"
-        )
-        yield _error("limb-length", where, text)
+    subject = track.clips["subject"].iloc[0]
+    person = subject if isinstance(subject, str) else None
+    change = limbs.add(track.track, person, name, str(array.attrs.get("joint_set")), joints)
+    if change is not None:
+        yield _limb_problem(change)
+
+
+def _limb_problem(change: Change) -> Problem:
+    said = _error if change.gross else _warning
+    return said("limb-length", f"{change.where}: {change.field}", change.text)
 
 
 def _check_projection(

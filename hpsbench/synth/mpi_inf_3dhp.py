@@ -58,6 +58,11 @@ class SequencePlan:
         return "_".join(parts) if self.split == "train" else parts[-1]
 
     @property
+    def subject(self) -> int:
+        """Number of the person within the split: both sequences of `S3`, and `TS3`."""
+        return int(self.folder.split("/")[-2 if self.split == "train" else -1].strip("TS"))
+
+    @property
     def annotations(self) -> str:
         """The file that is written last."""
         return f"{self.folder}/annot.mat" if self.split == "train" else f"{self.folder}/annot_data.mat"

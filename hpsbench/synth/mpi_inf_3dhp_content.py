@@ -148,7 +148,7 @@ def _numbers(matrix: FloatArray) -> str:
 
 def _drawn(plan: SequencePlan, size: str, seed: int) -> tuple[Person, Motion, tuple[Camera, ...]]:
     owner = dataset_owner("mpi-inf-3dhp", plan.split, size)
-    person = draw_person(generator(owner, "people", plan.index, seed=seed))
+    person = draw_person(generator(owner, "people", plan.subject, seed=seed))
     motions = generator(owner, "motions", plan.index, seed=seed)
     motion = act_in_place(plan.motion, plan.frames, plan.fps, motions, person=person)
     rng = generator(owner, "cameras", plan.index, seed=seed)
