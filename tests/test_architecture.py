@@ -27,7 +27,7 @@ LAYERS = [
     {"bodies"},
     {"geometry"},
     {"safe_io"},
-    {"types", "errors", "data_dir"},
+    {"types", "errors", "data_dir", "workers"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 HEAVY = {"torch", "zarr", "pandas", "pyarrow"}
@@ -81,7 +81,7 @@ def test_writers_of_raw_data_share_no_code_with_its_readers() -> None:
     """Else a slip in a format or in the geometry would be made twice, and cancel out in every test."""
     for path in modules():
         if room_of(path) == "synth":
-            assert imported_rooms(path) <= {"synth", "types", "errors"}, path
+            assert imported_rooms(path) <= {"synth", "types", "errors", "workers"}, path
 
 
 def test_every_room_has_a_line_in_the_table() -> None:

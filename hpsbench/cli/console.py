@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -46,19 +47,34 @@ class OnProgress(Protocol):
 
 def run(app: typer.Typer) -> NoReturn:
     """Run the app; every deliberate error becomes one message and its documented exit code."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(INTERRUPTED))
+    for kind in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(kind, _interrupt)
     try:
         app(standalone_mode=True)
     except HpsbenchError as problem:
         say_error(problem)
         sys.exit(problem.exit_code)
-    except KeyboardInterrupt:
-        err().print("[yellow]interrupted[/]: what was complete is kept; the same command resumes.")
-        sys.exit(INTERRUPTED)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:  # what typer makes of a KeyboardInterrupt
+            note("[yellow]interrupted[/]: what was complete is kept; the same command resumes.")
+        raise
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     sys.exit(0)
+
+
+def _interrupt(*_: object) -> NoReturn:
+    """Stop now: worker processes end at once, since what they have not finished is begun again when the command resumes."""
+    from hpsbench.workers import end_workers
+
+    end_workers()
+    raise KeyboardInterrupt
+
+
+def as_typed() -> str:
+    """The command line of this process, quoted for a shell."""
+    return shlex.join(["hpsbench", *sys.argv[1:]])
 
 
 def say_error(problem: HpsbenchError) -> None:

@@ -2,13 +2,12 @@
 
 import os
 import shutil
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from hpsbench.cli.console import emit_json, note, out, progress, table
+from hpsbench.cli.console import as_typed, emit_json, note, out, progress, table
 from hpsbench.cli.options import (
     HERE,
     AsJson,
@@ -89,7 +88,7 @@ def evaluate_command(
     reads: dict[str, Any] = {"features": features, "flow": flow}
     if predictions is not None:
         reads["predictions"] = load_source(predictions, root=root, trust_code=trust_code)
-    about = {"command": " ".join(["hpsbench", *sys.argv[1:]]), "model": model}
+    about = {"command": as_typed(), "model": model}
     options = {"root": root, "dataset": setting, "limit": limit, "about": about, **reads}
     if chosen is None:
         _under_all(system, store, reference, recipes, out_folder, json, {**options, "device": device})

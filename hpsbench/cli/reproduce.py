@@ -1,6 +1,5 @@
 """`hpsbench reproduce`: a table of a paper, run again."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hpsbench.cli.console import emit_json, note, out, progress, table
+from hpsbench.cli.console import as_typed, emit_json, note, out, progress, table
 from hpsbench.cli.options import HERE, AsJson, Device, DryRun, Recipes, Root, Workers
 from hpsbench.errors import UsageError
 
@@ -75,7 +74,7 @@ def reproduce_command(
         workers=workers,
         recipes=recipes,
         only_prepared=only_prepared,
-        command=" ".join(["hpsbench", *sys.argv[1:]]),
+        command=as_typed(),
     )
     if plan or dry_run:
         _show_plan(plan_table(facts, root, options, assume=True).to_json(), json)

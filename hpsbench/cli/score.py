@@ -1,13 +1,12 @@
 """`hpsbench score`: score predictions that were made anywhere, under one protocol or all that fit."""
 
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hpsbench.cli.console import emit_json, note, progress, table
+from hpsbench.cli.console import as_typed, emit_json, note, progress, table
 from hpsbench.cli.evaluate import run_name, show
 from hpsbench.cli.options import HERE, AsJson, Device, Limit, Out, Recipes, Root
 from hpsbench.errors import UnknownName, UsageError
@@ -66,7 +65,7 @@ def score_command(
     given = load_predictions(predictions)
     options: dict[str, Any] = {"root": root, "dataset": setting, "device": device, "limit": limit}
     about = {
-        "command": " ".join(["hpsbench", *sys.argv[1:]]),
+        "command": as_typed(),
         "predictions": predictions.name,
         "predictions_sha256": predictions_sha256(predictions),
     }

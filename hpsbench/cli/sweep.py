@@ -1,12 +1,11 @@
 """`hpsbench sweep`: models under many corruptions, or at many sequence lengths."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hpsbench.cli.console import emit_json, note, out, progress, table
+from hpsbench.cli.console import as_typed, emit_json, note, out, progress, table
 from hpsbench.cli.options import HERE, AsJson, Device, DryRun, Limit, Out, Recipes, Root, TrustCode
 from hpsbench.errors import UsageError
 
@@ -179,7 +178,7 @@ def _bench(
         root=root,
         device=device,
         limit=limit,
-        about={"command": " ".join(["hpsbench", *sys.argv[1:]])},
+        about={"command": as_typed()},
     )
 
 

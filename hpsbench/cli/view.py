@@ -1,7 +1,7 @@
 """`hpsbench view`: a track of a store in the browser, ground truth beside prediction."""
 
 import sys
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -65,4 +65,5 @@ def view_command(
         return
     if not json:
         note(f"open [bold]{about['url']}[/]; Ctrl-C ends")
-    LiveView(server, shown).play()
+    with suppress(KeyboardInterrupt):
+        LiveView(server, shown).play()

@@ -7,22 +7,20 @@ job (other recipe, code or raw data) in the same folder is refused. When the job
 """
 
 import fcntl
+import functools
 import json
 import os
 import shutil
-import signal
 import struct
-import threading
 import uuid
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol, TypeVar
 
 from hpsbench.errors import BrokenFile, HpsbenchError, ResumeMismatch
+from hpsbench.workers import map_in_processes
 
 Item = TypeVar("Item")
 WORK = Path(".hpsbench") / "work"
@@ -30,13 +28,6 @@ _JOURNALS = "journals"
 _MAGIC = b"HPSITEM1"
 _ENTRY = struct.Struct("<8sQQ")  # what comes, number of the item, bytes that follow
 _journals: dict[tuple[int, Path], BinaryIO] = {}  # by process and folder: those that are open
-_THREADS = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-)
 
 
 class Progress(Protocol):
@@ -247,59 +238,13 @@ def run_items(
         workers: processes; 1 works in this one. Each computes on one thread and ends when this process does.
         preload: modules that `function` imports late; they are imported once for all workers.
     """
-    if workers <= 1 or len(items) <= 1:
-        for index, item in items:
-            yield _attempt(function, index, item)
-        return
-    context = get_context("forkserver")
-    context.set_forkserver_preload(["__main__", function.__module__, *preload])
-    with _single_threads():
-        pool = ProcessPoolExecutor(
-            max_workers=min(workers, len(items)), mp_context=context, initializer=_begin_worker
-        )
-        try:
-            futures = [pool.submit(_attempt, function, index, item) for index, item in items]
-            yield from _results(as_completed(futures))
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    yield from map_in_processes(functools.partial(_attempt, function), items, workers, preload)
 
 
-def _results(futures: Iterable["Future[Outcome]"]) -> Iterator[Outcome]:
-    return (future.result() for future in futures)
-
-
-def _attempt(function: Callable[[Item], None], index: int, item: Item) -> Outcome:
+def _attempt(function: Callable[[Item], None], numbered: tuple[int, Item]) -> Outcome:
+    index, item = numbered
     try:
         function(item)
     except HpsbenchError as error:
         return Outcome(index, (type(error), str(error)))
     return Outcome(index, None)
-
-
-@contextmanager
-def _single_threads() -> Iterator[None]:
-    """The process that forks the workers takes the environment over: one thread each for BLAS and OpenMP."""
-    before = {name: os.environ.get(name) for name in _THREADS}
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-def _begin_worker() -> None:
-    """Leave Ctrl-C to the parent, and end when the parent is killed; else a worker would wait for ever."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = parent_process()
-    if parent is None:
-        return
-
-    def watch() -> None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -1,12 +1,11 @@
 """Write a synthetic dataset item by item: whole files only, resumable, by one process or several."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from hpsbench.types import Array
+from hpsbench.workers import map_in_processes
 
 JPEG_QUALITY = 90
 Progress = Callable[[int, int, str], None]
@@ -85,25 +84,13 @@ def write_items(
         items: all of them.
         job: writes one and returns it; picklable where there are several workers.
         is_done: whether an item is there, whole: the file that the job writes last exists.
-        workers: processes (spawned); 1: in this process.
+        workers: processes; 1: in this process.
         progress: called with frames done, frames in all, and the item just finished.
     """
     waiting = sorted((item for item in items if not is_done(item)), key=lambda item: -item.frames)
     total = sum(item.frames for item in items)
     done = total - sum(item.frames for item in waiting)
-    for finished in _run(job, waiting, workers):
+    for finished in map_in_processes(job, waiting, workers):
         done += finished.frames
         if progress:
             progress(done, total, finished.name)
-
-
-def _run(job: Callable[[T], T], items: list[T], workers: int) -> Iterator[T]:
-    if workers <= 1 or len(items) <= 1:
-        yield from map(job, items)
-        return
-    with ProcessPoolExecutor(min(workers, len(items)), mp_context=get_context("spawn")) as pool:
-        futures = [pool.submit(job, item) for item in items]
-        try:
-            yield from (future.result() for future in as_completed(futures))
-        finally:
-            pool.shutdown(cancel_futures=True)

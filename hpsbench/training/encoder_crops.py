@@ -8,9 +8,7 @@ which no dataset uses.
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
@@ -28,6 +26,7 @@ from hpsbench.synth.scene import Scene
 from hpsbench.synth.seeds import generator
 from hpsbench.synth.visibility import coco18_world, keypoints2d
 from hpsbench.types import FloatArray
+from hpsbench.workers import map_in_processes
 
 PARTS = ("train", "held-out")
 VERSION = 1  # raise it when a shard's content changes
@@ -103,7 +102,7 @@ def render_crops(
         settings: what a crop is.
         part: "train" or "held-out".
         count: crops wanted, rounded up to whole shards.
-        workers: processes (spawned); 1: in this process.
+        workers: processes; 1: in this process.
         progress: called as (shards done, shards, note).
     """
     folder = cache / f"{part}-{settings.fingerprint()}"
@@ -111,7 +110,7 @@ def render_crops(
     shards = [folder / f"{number:05d}.npz" for number in range(-(-count // settings.shard))]
     jobs = [(path, settings, part, number) for number, path in enumerate(shards) if not path.is_file()]
     done = len(shards) - len(jobs)
-    for _ in _run(jobs, workers):
+    for _ in map_in_processes(_write, jobs, workers):
         done += 1
         if progress:
             progress(done, len(shards), f"rendering {part} crops")
@@ -121,17 +120,8 @@ def render_crops(
 _Job = tuple[Path, CropSettings, str, int]
 
 
-def _run(jobs: list[_Job], workers: int) -> Iterator[Path]:
-    if workers <= 1 or len(jobs) <= 1:
-        for job in jobs:
-            yield write_shard(*job)
-        return
-    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=get_context("spawn")) as pool:
-        futures = [pool.submit(write_shard, *job) for job in jobs]
-        try:
-            yield from (future.result() for future in as_completed(futures))
-        finally:
-            pool.shutdown(cancel_futures=True)
+def _write(job: _Job) -> Path:
+    return write_shard(*job)
 
 
 def write_shard(path: Path, settings: CropSettings, part: str, number: int) -> Path:

@@ -2,11 +2,6 @@
 
 import io
 import os
-import signal
-import subprocess
-import sys
-import textwrap
-import time
 from contextlib import closing
 from pathlib import Path
 
@@ -153,32 +148,3 @@ def test_a_file_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     with whole_file(tmp_path / "x") as file:
         file.write(b"whole")
     assert (tmp_path / "x").read_bytes() == b"whole"
-
-
-def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(
-        textwrap.dedent("""
-            import os, sys, time
-            from pathlib import Path
-            from hpsbench.pipeline.work import run_items
-
-            def slow(path):
-                path.write_text(str(os.getpid()))
-                time.sleep(60)
-
-            if __name__ == "__main__":
-                list(run_items(slow, [(i, Path(sys.argv[1]) / f"pid{i}") for i in range(2)], 2))
-        """)
-    )
-    process = subprocess.Popen([sys.executable, str(script), str(tmp_path)])
-    files = [tmp_path / "pid0", tmp_path / "pid1"]
-    deadline = time.monotonic() + 30
-    while not all(file.exists() and file.read_text() for file in files) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    pids = [int(file.read_text()) for file in files]
-    while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
