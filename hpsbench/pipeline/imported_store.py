@@ -158,7 +158,7 @@ class ImportSource:
         rate = self.job.facts.fps or self.job.recipe.source.fps
         return [
             {**clip, "fps": rate / clip["step"] if rate and self.job.found.gaps_known else None}
-            for clip in cut_clips(track)
+            for clip in cut_clips(track, self.job.found.step)
         ]
 
     @cached_property

@@ -43,11 +43,16 @@ COLUMNS: Mapping[str, str] = {
 MAY_MISS = ("subject", "action", "camera", "gender", "fps", "width", "height", "image_source")
 
 
-def cut_clips(track: Track) -> list[ClipRow]:
+def cut_clips(track: Track, step: int | None = None) -> list[ClipRow]:
     """The clips of one track, in frame order; `start` counts from the track's own first row.
 
     `step` is the greatest common divisor of the frame differences: 1 for a video that is annotated throughout, 4
     for a motion of which every fourth frame was kept.
+
+    Args:
+        track: of which only the frame numbers and the names are read.
+        step: distance of neighbouring frames, where it is known of the whole file and divides the differences: a track of
+            which only frames 3 and 7 are left does not have every fourth frame.
 
     Raises:
         BadData: the frame numbers do not increase.
@@ -57,14 +62,15 @@ def cut_clips(track: Track) -> list[ClipRow]:
     smallest = int(jumps.min(initial=1 << 62))
     if len(frames) == 0 or smallest <= 0:
         raise BadData(f"track {track.key}: frame_id must increase and not be empty, got {_shown(frames)}")
-    step, borders = 1, [0, len(frames)]
+    own, borders = step or 1, [0, len(frames)]
     if len(jumps):
-        step = smallest if smallest == int(jumps.max()) else int(np.gcd.reduce(jumps))
-        borders[1:1] = (np.flatnonzero(jumps != step) + 1).tolist()
+        common = smallest if smallest == int(jumps.max()) else int(np.gcd.reduce(jumps))
+        own = step if step is not None and common % step == 0 else common
+        borders[1:1] = (np.flatnonzero(jumps != own) + 1).tolist()
     key = track.key
     rows = []
     for number, (start, end) in enumerate(pairwise(borders)):
-        gap = int(frames[start] - frames[start - 1]) // step - 1 if start else 0
+        gap = int(frames[start] - frames[start - 1]) // own - 1 if start else 0
         rows.append(
             {
                 "clip_id": f"{key}.{number}",
@@ -80,7 +86,7 @@ def cut_clips(track: Track) -> list[ClipRow]:
                 "start": start,
                 "length": end - start,
                 "first_frame": int(frames[start]),
-                "step": step,
+                "step": own,
                 "gap_before": gap,
                 "width": track.width,
                 "height": track.height,

@@ -139,6 +139,21 @@ def test_clips_break_where_frame_numbers_do(db: dict[str, Any], write_db: WriteD
     assert clips["fps"].tolist() == [30.0] * 4
 
 
+def test_what_is_left_of_a_track_keeps_the_rate_of_the_file(
+    rng: np.random.Generator, write_db: WriteDb, root: Path
+) -> None:
+    """Two frames that lie four apart are no video of a quarter of the rate, and a single one has no other rate."""
+    store, _ = bring(write_db(make_db(rng, {"a_00_0": [0, 1, 2, 3], "a_00_1": [2, 6], "b_01_0": [9]})), root)
+    assert store.clips["step"].tolist() == [1] * 4
+    assert store.clips["gap_before"].tolist() == [0, 0, 3, 0]
+    assert store.clips["fps"].tolist() == [30.0] * 4
+    halved = write_db(make_db(rng, {"a_00_0": [0, 2, 4, 6], "a_00_1": [2, 6], "b_01_0": [9]}))
+    store, _ = bring(halved, root, name="halved")
+    assert store.clips["step"].tolist() == [2] * 4
+    assert store.clips["gap_before"].tolist() == [0, 0, 1, 0]
+    assert store.clips["fps"].tolist() == [15.0] * 4
+
+
 def test_what_the_file_does_not_tell_is_absent(db: dict[str, Any], write_db: WriteDb, root: Path) -> None:
     store, _ = bring(write_db(db), root)
     assert store.clips[["gender", "camera", "subject", "width"]].isna().all().all()

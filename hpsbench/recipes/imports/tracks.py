@@ -72,12 +72,14 @@ class Tracks:
         gaps_known: whether the file numbers its frames; else rows that follow one another need not be frames that do.
         rejoined: runs of rows that go on with a track after rows of another one.
         restarted: runs whose name was there before but whose numbers begin again: tracks of their own.
+        step: distance of neighbouring frames of the file: the commonest one. None where no track has two.
     """
 
     tracks: list[FileTrack]
     gaps_known: bool
     rejoined: int
     restarted: int
+    step: int | None
 
 
 @dataclass(slots=True)
@@ -132,7 +134,16 @@ def find_tracks(file: Processed, facts: ProcessedFacts) -> Tracks:
             f"{file.path}: frame numbers begin again {restarted:,} times in {file.rows:,} rows; they do not count frames"
         )
     _name(found, facts, by_image="name" not in file.columns)
-    return Tracks(found, numbered, rejoined, restarted)
+    return Tracks(found, numbered, rejoined, restarted, _step(found))
+
+
+def _step(tracks: list[FileTrack]) -> int | None:
+    """The commonest distance of a track's frames; of equally common ones the smallest."""
+    counts: Counter[int] = Counter()
+    for track in tracks:
+        jumps, times = np.unique(np.diff(track.frame_id), return_counts=True)
+        counts.update(dict(zip(jumps.tolist(), times.tolist(), strict=True)))
+    return min(counts, key=lambda jump: (-counts[jump], jump), default=None)
 
 
 def _number_source(file: Processed, facts: ProcessedFacts) -> str | None:
