@@ -1,5 +1,6 @@
 """The MPI-INF-3DHP reader and views, trap by trap, against the numbers that the raw files were made from."""
 
+import re
 import runpy
 import shutil
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from hpsbench.bodies.joints import get_joint_set
 from hpsbench.errors import BrokenFile, MissingRawFiles, UnitError, UsageError
 from hpsbench.recipes.catalog import get_recipe
+from hpsbench.recipes.imports.facts import processed_facts
 from hpsbench.recipes.readers._calibration import read_calibration
 from hpsbench.recipes.sequences import RawSequence, find_sequences, read_sequence
 from hpsbench.recipes.views import view_track
@@ -134,6 +136,25 @@ def test_official_numbers_are_the_published_ones() -> None:
     counts = {(e.what, e.split): e.value for e in RECIPE.expected}
     assert counts["rows", "train"] == 14 * 131_592
     assert counts["rows", "test"] == 24_888
+
+
+@pytest.mark.parametrize(
+    ("processed", "path"),
+    [
+        ("subj3_seq2_vid7_seg12", "S3/Seq2/annot.mat"),
+        ("subj3_seg0", "mpi_inf_3dhp_test_set/TS3/annot_data.mat"),
+    ],
+)
+def test_processed_files_name_subjects_and_cameras_as_this_recipe_does(processed: str, path: str) -> None:
+    facts = processed_facts("mpi-inf-3dhp")
+    found = re.fullmatch(facts.track, processed)
+    assert found is not None
+    assert found["sequence"] == processed
+    assert facts.values["subject"][found["subject"]] == path.split("/")[-3 if "Seq" in path else -2]
+    assert found["camera"] == ("7" if "Seq" in path else None)
+    assert set(facts.values["subject"].values()) == {
+        name.partition("_")[0] for name in RECIPE.options["frames"]
+    }
 
 
 class TestTestSet:
