@@ -34,7 +34,7 @@ from hpsbench.types import Array, FloatArray, Track
 _JOINTS = len(get_joint_set("h36m32_raw"))
 _LARGEST = 256 << 20  # bytes of a .cdf; the longest recording has 3 MB
 _MASK_BYTES = 16 << 20
-_FOLDER = "D3_Positions_mono"
+_FEATURES, _FOLDER = "MyPoseFeatures", "D3_Positions_mono"
 
 
 class _Place(NamedTuple):
@@ -140,8 +140,19 @@ def _metres(poses: FloatArray) -> FloatArray:
 
 
 def _beside(raw: RawSequence, folder: str) -> Path:
-    """The same file in another folder of features (`D2_Positions`, in some archives `Poses_D2_Positions`)."""
-    return raw.path.parent.with_name(raw.path.parent.name.replace(_FOLDER, folder)) / raw.path.name
+    """The same recording in another folder of features; where it is nowhere, the place where it should be.
+
+    Tools call the folders `D2_Positions` or `Poses_D2_Positions`, and put them into `MyPoseFeatures` or right beside it.
+    """
+    own = raw.path.parent
+    subject = own.parent.parent if own.parent.name == _FEATURES else own.parent
+    names = [own.name.replace(_FOLDER, folder), folder, f"Poses_{folder}"]
+    places = [
+        parent / name / raw.path.name
+        for parent in (own.parent, subject, subject / _FEATURES)
+        for name in names
+    ]
+    return next((place for place in places if place.is_file()), places[0])
 
 
 def _read_pose(path: Path, size: int, raw: RawSequence) -> FloatArray:

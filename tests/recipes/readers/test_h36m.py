@@ -93,6 +93,33 @@ class TestSequences:
         assert {"joints3d", "joints3d_univ", "keypoints2d"} <= set(track.fields)
         assert track.image_source == "extracted/S9/Videos/Directions.60457274.mp4#{frame_id}"
 
+    @pytest.mark.parametrize(
+        ("solid", "flat"),
+        [
+            ("MyPoseFeatures/D3_Positions_mono", "MyPoseFeatures/Poses_D2_Positions"),
+            ("MyPoseFeatures/D3_Positions_mono", "Poses_D2_Positions"),
+            ("MyPoseFeatures/Poses_D3_Positions_mono", "MyPoseFeatures/Poses_D2_Positions"),
+            ("Poses_D3_Positions_mono", "MyPoseFeatures/D2_Positions"),
+        ],
+    )
+    def test_folders_of_features_may_have_either_name_and_place(
+        self, solid: str, flat: str, own: Path
+    ) -> None:
+        subject, name = own / "S9", "Directions.60457274.cdf"
+        marked = RAW["project"](RAW["to_camera"](RAW["world"](9, 2, 2, 12), 9, 3), 3) + 0.5
+        RAW["write_cdf"](subject / "MyPoseFeatures/D2_Positions" / name, marked)
+        for old, new in {"D3_Positions_mono": solid, "D2_Positions": flat}.items():
+            (subject / new).parent.mkdir(exist_ok=True)
+            (subject / "MyPoseFeatures" / old).rename(subject / "moved")
+            (subject / "moved").rename(subject / new)
+        (item,) = find_sequences(RECIPE, own)
+        (track,) = read_sequence(RECIPE, item)
+        np.testing.assert_allclose(track.fields["keypoints2d"][..., :2], marked, atol=1e-3)
+        assert any(
+            item.name.startswith(marker.partition("*.cdf")[0].replace("S*", "S9"))
+            for marker in RECIPE.markers
+        )
+
 
 class TestOfficial:
     def test_every_row_is_a_frame_with_its_camera_subject_and_action(self, tracks: dict[str, Track]) -> None:
@@ -182,6 +209,13 @@ class TestOfficial:
         assert (own / str(track.image_source).format(frame_id=6)).is_file()
         assert kept(track, "p1") == [1, 6, 11]
         assert kept(track, "tcmr") == [1, 11]
+
+    def test_images_may_be_numbered_in_five_digits(self, own: Path) -> None:
+        folder = own / "S9/images/S9_Directions.60457274"
+        RAW["write_images"](folder, "S9_Directions.60457274_{:05d}.jpg", [1, 6])
+        track = read(own)
+        assert np.asarray(track.frame_id)[track.fields["has_image"]].tolist() == [1, 6]
+        assert (own / str(track.image_source).format(frame_id=6)).is_file()
 
     def test_the_corrupt_video_keeps_its_rows_without_images(
         self, raw: Path, tracks: dict[str, Track]
