@@ -13,6 +13,20 @@ _SMALLEST_IMAGE = 2.0  # pixels
 _MOST_TURNED = 4 * np.pi  # radians
 
 
+def check_numbers(values: Any, key: str, raw: RawSequence) -> None:
+    """Refuse text, cells, tables and complex numbers where an array of plain numbers (or flags) should be.
+
+    Raises:
+        BrokenFile: it is no such array.
+    """
+    found = np.asarray(values).dtype
+    if found.kind not in "biuf":
+        kind = {"U": "text", "S": "text", "c": "complex numbers"}.get(found.kind, f"an array of {found}")
+        raise BrokenFile(
+            f"{raw.path}: {key} should be numbers, found {kind}; the file is damaged or was changed"
+        )
+
+
 def check_shape(values: Any, shape: tuple[int | None, ...], key: str, raw: RawSequence) -> None:
     """Compare a shape; None stands for any length but zero.
 

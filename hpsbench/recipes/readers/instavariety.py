@@ -12,7 +12,7 @@ import numpy as np
 
 from hpsbench.bodies.joints import get_joint_set
 from hpsbench.errors import BrokenFile, UnitError
-from hpsbench.recipes.readers._checks import check_finite, check_shape, option
+from hpsbench.recipes.readers._checks import check_finite, check_numbers, option
 from hpsbench.recipes.sequences import RawSequence
 from hpsbench.safe_io.hdf5 import Hdf5File
 from hpsbench.safe_io.tfrecord import Example, read_examples
@@ -51,7 +51,8 @@ def read_sequence(raw: RawSequence) -> Iterator[Track]:
     - `frame_id`: 0 ... N-1; the frames of the original videos are not known.
     - `keypoints2d`: pixels of the crop, in the order body, face, toes (`insta25_hmmr`); confidence is the visibility
       flag. Where the file has normalised coordinates (together with `image/phis`), px = (v + 1) / 2 * 224, so that its
-      zeros for invisible joints come out at 112, as in VIBE's collection.
+      zeros for invisible joints come out at 112, as in VIBE's collection. Toes are invisible where their list is absent or
+      empty.
     - image `<shard>#<record>/<frame_id>` is entry `frame_id` of `image/encoded` in that record. The collection has none.
 
     Raises:
@@ -93,7 +94,7 @@ def _record_track(raw: RawSequence, number: int, example: Example) -> Track:
 
 def _keypoints(example: Example, frames: int) -> FloatArray:
     """(N, 25, 3) in the file's unit, which keeps joints in rows: x, y, flag."""
-    toes = next((name for name in _TOE_NAMES if name in example), None)
+    toes = next((name for name in _TOE_NAMES if name in example and len(example[name])), None)
     first, last = _BODY, _BODY + _FACE
     points = np.zeros((frames, 3, first + _FACE + _TOES))
     points[:, :2, :first] = _numbers(example, "image/xys", 2 * _BODY * frames).reshape(frames, 2, _BODY)
@@ -182,7 +183,12 @@ def _read_rows(raw: RawSequence, first: int, stop: int) -> Iterator[Track]:
     """The tracks in some rows of VIBE's collection."""
     with Hdf5File(raw.path, _COLLECTION) as file:
         names, frames, joints = (file.read(key, first, stop) for key in _COLLECTION)
-    check_shape(joints, (len(names), len(get_joint_set(_JOINTS)), 3), "joints2D", raw)
+    for key, values in {"frame_id": frames, "joints2D": joints}.items():
+        check_numbers(values, key, raw)
+    if frames.dtype.kind == "f" and not (np.isfinite(frames) & (frames == np.round(frames))).all():
+        raise BrokenFile(
+            f"{raw.path}: frame_id (from row {first}) should be whole numbers; the file is damaged"
+        )
     points = np.asarray(joints, dtype=np.result_type(joints.dtype, np.float32))
     check_finite(points, f"joints2D (from row {first})", raw)
     size = option(raw, "crop_size", int)

@@ -103,6 +103,12 @@ class TestShards:
         assert points.shape == (10, 25, 3)
         assert (points[:, 19:, 2] == 0).all()
 
+    def test_an_empty_list_of_toes_is_none(self, edited: Callable[..., Track]) -> None:
+        without = edited(image__toe_pts=None).fields["keypoints2d"]
+        for empty in (np.zeros(0, np.float32), []):
+            points = edited(image__toe_pts=empty).fields["keypoints2d"]
+            np.testing.assert_array_equal(points, without)
+
     def test_toes_are_read_under_the_name_in_the_documentation_too(
         self, edited: Callable[..., Track]
     ) -> None:
@@ -174,6 +180,10 @@ class TestCollection:
             ({"vid_name": np.array([b"a-0"] * 20 + [b"b-0"] * 22 + [b"a-0"] * 20)}, "'a-0' comes back in row 42"),
             ({"vid_name": np.array([b"\xff-0"] * 62), "frame_id": np.arange(62)}, "is not UTF-8"),
             ({"joints2D": np.full((62, 25, 3), np.nan)}, "joints2D .from row 0. is not finite in 62"),
+            ({"joints2D": np.full((62, 25, 3), b"x")}, "joints2D should be numbers, found text"),
+            ({"frame_id": np.full(62, b"frame_1")}, "frame_id should be numbers, found text"),
+            ({"frame_id": np.arange(62) + 0.5}, r"frame_id \(from row 0\) should be whole numbers"),
+            ({"frame_id": np.full(62, np.nan)}, r"frame_id \(from row 0\) should be whole numbers"),
         ],
     )  # fmt: skip
     def test_a_wrong_file_says_what_is_wrong(

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse
 
 from hpsbench.bodies.joints import convert_indices
 from hpsbench.errors import BrokenFile, UsageError
@@ -140,6 +141,17 @@ class TestDamagedFiles:
             ({"bbox": np.zeros((24, 5))}, r"bbox has shape \(24, 5\), expected \(frames, 4\)"),
             ({"bbox": np.full((24, 4), np.inf)}, "bbox is not finite"),
             ({"dimensions": np.array([[0, 64, 24]])}, "dimensions should be height, width, frames"),
+            ({"dimensions": "48 64 24"}, "dimensions should be numbers, found text"),
+            ({"dimensions": {"height": 48}}, "dimensions should be numbers, found an array of"),
+            ({"x": np.full((24, 13), "1", object)}, "x should be numbers, found an array of object"),
+            ({"y": np.full((24, 13), 1j)}, "y should be numbers, found complex numbers"),
+            ({"x": scipy.sparse.csc_array(np.eye(24, 13))}, "x should be numbers, found an array of object"),
+            ({"bbox": np.full((24, 4), "1", object)}, "bbox should be numbers"),
+            ({"visibility": np.full((24, 13), 3)}, "visibility should be 0 or 1, found 3"),
+            ({"visibility": np.full((24, 13), -1.0)}, "visibility should be 0 or 1, found -1"),
+            ({"nframes": 25}, "nframes is 25, but x has 24 rows"),
+            ({"train": None}, "has no train"),
+            ({"train": "yes"}, "train should be a number, found 'yes'"),
         ],
     )
     def test_a_wrong_file_names_the_key(self, changes: dict[str, Any], message: str, tmp_path: Path) -> None:
