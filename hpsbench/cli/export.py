@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hpsbench.cli.console import note, progress, render
+from hpsbench.cli.console import note, plain, progress, render
 from hpsbench.cli.options import HERE, AsJson, DryRun, Root
 
 
@@ -19,15 +19,20 @@ def export_command(
         str, typer.Option("--dataset", help="Dataset key, or the name of an imported store.")
     ] = "3dpw",
     root: Root = HERE,
-    format: Annotated[str, typer.Option("--format", help="vibe-db: VIBE's, TCMR's *_db.pt.")] = "vibe-db",
-    split: Annotated[str | None, typer.Option("--split", help="train, val or test.")] = None,
+    format: Annotated[
+        str, typer.Option("--format", help="vibe-db: VIBE's, TCMR's *_db.pt, *_db.h5.")
+    ] = "vibe-db",
+    split: Annotated[
+        str | None,
+        typer.Option("--split", help="train, val or test; all: where the layout has one file (AMASS, Penn)."),
+    ] = None,
     view: Annotated[str | None, typer.Option("--view", help="View of the store; default: its own.")] = None,
     features: Annotated[
         str | None,
         typer.Option("--features", help="Feature set, or none; default: spin-VIEW if it is there."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="File to write; default: R/exports/*_db.pt.")
+        Path | None, typer.Option("--out", help="File to write; default: R/exports/*_db.*.")
     ] = None,
     dry_run: DryRun = False,
     json: AsJson = False,
@@ -54,9 +59,9 @@ def _show(summary: dict[str, Any]) -> None:
     would = "would write" if summary["dry_run"] else "wrote"
     kind = "synthetic " if summary["synthetic"] else ""
     note(
-        f"{would} {kind}[bold]{summary['file']}[/]: {summary['rows']} frames, {summary['size'] / 2**20:.1f} MiB"
+        f"{would} {kind}[bold]{plain(summary['file'])}[/]: {summary['rows']} frames, {summary['size'] / 2**20:.1f} MiB"
     )
     note(f"view {summary['view']}, split {summary['split']}, features {summary['features'] or 'none'}")
     note(f"keys: {', '.join(summary['keys'])}")
     for line in summary["notes"]:
-        note(f"[yellow]note:[/] {line}")
+        note(f"[yellow]note:[/] {plain(line)}")

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hpsbench.cli.console import ask_yes_no, note, progress, render
+from hpsbench.cli.console import ask_yes_no, note, plain, progress, render
 from hpsbench.cli.options import HERE, AcceptLicence, AsJson, DryRun, Root, TrustPickle
 
 
@@ -60,7 +60,9 @@ def import_command(
 def _show(summary: dict[str, Any]) -> None:
     would = "would write" if summary["dry_run"] else "wrote"
     kind = "synthetic " if summary["synthetic"] else ""
-    note(f"{would} [bold]{kind}{summary['dataset']}[/] from a {summary['kind']} file: {summary['store']}")
+    note(
+        f"{would} [bold]{kind}{summary['dataset']}[/] from a {summary['kind']} file: {plain(summary['store'])}"
+    )
     note(
         f"{summary['rows']} frames of {summary['tracks']} tracks in {summary['clips']} clips ({summary['split']})"
     )
@@ -68,6 +70,6 @@ def _show(summary: dict[str, Any]) -> None:
     for what, count in summary["missing"].items():
         note(f"missing: {count} ({what})")
     if summary["left_out"]:
-        note(f"left out: {', '.join(summary['left_out'])}")
+        note(f"left out: {plain(', '.join(summary['left_out']))}")
     for line in summary["notes"]:
-        note(f"[yellow]note:[/] {line}")
+        note(f"[yellow]note:[/] {plain(line)}")

@@ -1,6 +1,7 @@
 """`export`: a view of a clip store, written as a file that circulates; for people with code that reads those.
 
-`vibe-db`: the joblib dumps of VIBE, TCMR and MPS-Net (`*_db.pt`), one row per kept frame, written in blocks of rows.
+`vibe-db`: the joblib dumps of VIBE, TCMR and MPS-Net (`*_db.pt`; of InstaVariety HDF5, `insta_train_db.h5`), one row per
+kept frame, written in blocks of rows.
 """
 
 import json
@@ -16,16 +17,18 @@ import numpy as np
 
 import hpsbench
 from hpsbench.bodies.joints import convert_indices, get_joint_set
-from hpsbench.errors import MissingData, UnknownName, UsageError
+from hpsbench.errors import HpsbenchError, MissingData, UnknownName, UsageError
 from hpsbench.pipeline.export_joints import regressed_joints
 from hpsbench.pipeline.imported_marks import ORIGIN_FORMAT, origin_file
 from hpsbench.pipeline.work import Progress, silent, whole_file
 from hpsbench.recipes.imports.facts import ProcessedFacts, processed_facts
+from hpsbench.safe_io.hdf5_writing import write_hdf5
 from hpsbench.safe_io.joblib_writing import Rows, write_joblib
 from hpsbench.store.reader import ClipStore, open_store
 from hpsbench.types import Array, IntArray
 
 FORMATS = ("vibe-db",)
+ALL, NO_FEATURES = "all", "none"
 _ROWS_AT_ONCE = 4096
 
 
@@ -37,7 +40,7 @@ class ExportSummary:
         store: folder of the clip store.
         file: written.
         format: `vibe-db`.
-        split, view: of the store.
+        split, view: of the store; `all` for a file of every split.
         features: name of the feature set, or None.
         synthetic: whether the data is; the note beside the file says so too.
         rows, tracks: how many.
@@ -86,7 +89,8 @@ def export_store(
     Args:
         store: a clip store, prepared or imported.
         format: `vibe-db`.
-        split: of the store; may be left out where it has one.
+        split: of the store; may be left out where it has one, and where the layout keeps all in one file (AMASS, Penn
+            Action): then, or with `all`, every split is written.
         view: whose frames and boxes; None: the store's default view.
         features: a feature set; None: the clean one of SPIN's network on this view if it is there; `none`: without.
         out: file to write; None: `exports/<name that VIBE gives it>` under the store's data root.
@@ -95,7 +99,7 @@ def export_store(
 
     Raises:
         UnknownName: no such format, split or view, or no layout is known for the dataset.
-        UsageError: a split must be named.
+        UsageError: a split must be named, or the file cannot be written there.
         MissingFeatures: the store has no such feature set, or it lacks frames of the view.
         MissingData: the view keeps no frame, or the store none of the joints.
     """
@@ -104,10 +108,9 @@ def export_store(
     if format not in FORMATS:
         raise UnknownName("export format", format, FORMATS)
     facts = processed_facts(opened.dataset)
-    splits = list(dict.fromkeys(opened.clips["split"]))
-    if split is None and len(splits) > 1:
-        raise UsageError(f"{opened.location} has the splits {', '.join(splits)}; name one with --split")
-    job = _Job(opened, facts, split or splits[0], view or str(opened.attrs["default_view"]), features)
+    job = _Job(
+        opened, facts, _chosen(opened, facts, split), view or str(opened.attrs["default_view"]), features
+    )
     target = Path(out) if out is not None else _default_file(opened, facts, job.split)
     arrays, notes = job.arrays(progress or silent)
     summary = ExportSummary(
@@ -119,16 +122,40 @@ def export_store(
     )  # fmt: skip
     if dry_run:
         return summary
-    target.parent.mkdir(parents=True, exist_ok=True)
-    write_joblib(target, arrays)
-    with whole_file(origin_file(target)) as file:
-        file.write(json.dumps(_origin(opened, job), indent=1).encode() + b"\n")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (write_hdf5 if facts.container == "hdf5" else write_joblib)(target, arrays)
+        with whole_file(origin_file(target)) as file:
+            file.write(json.dumps(_origin(opened, job), indent=1).encode() + b"\n")
+    except OSError as problem:
+        if isinstance(problem, HpsbenchError):
+            raise
+        raise UsageError(
+            f"{target}: cannot be written ({problem.strerror or problem}); name another place with --out"
+        ) from problem
     return ExportSummary(**{**asdict(summary), "seconds": round(time.monotonic() - started, 3)})
 
 
+def _chosen(store: ClipStore, facts: ProcessedFacts, split: str | None) -> str:
+    """The split to write, or `all`."""
+    splits = list(dict.fromkeys(store.clips["split"]))
+    if split == ALL and facts.whole is None:
+        raise UsageError(
+            f"{store.location}: files of {store.dataset} hold one split each; name one of {', '.join(splits)} with --split"
+        )
+    if split is None and len(splits) > 1:
+        if facts.whole is not None:
+            return ALL
+        raise UsageError(f"{store.location} has the splits {', '.join(splits)}; name one with --split")
+    return split or splits[0]
+
+
 def _default_file(store: ClipStore, facts: ProcessedFacts, split: str) -> Path:
+    folder = store.path.parent.parent / "exports"
+    if split == ALL and facts.whole is not None:
+        return folder / facts.whole.file
     word = next((word for word, name in facts.splits.items() if name == split), split)
-    return store.path.parent.parent / "exports" / facts.file.format(split=word)
+    return folder / facts.file.format(split=word)
 
 
 def _origin(store: ClipStore, job: "_Job") -> dict[str, Any]:
@@ -139,6 +166,7 @@ def _origin(store: ClipStore, job: "_Job") -> dict[str, Any]:
         "store": store.path.name,
         "synthetic": store.synthetic,
         "split": job.split,
+        "limit": store.attrs.get("limit"),
         "view": job.view,
         "features": job.feature_set,
         "recipe_sha256": store.attrs.get("recipe_sha256"),
@@ -161,7 +189,7 @@ class _Job:
         """Clips, or segments of them, and the rows that the view keeps."""
         keep = self.store.views[self.view].keep
         found: list[tuple[dict[str, Any], IntArray]] = []
-        for track in self.store.tracks(self.split):
+        for track in self.store.tracks(None if self.split == ALL else self.split):
             clips = []
             for clip in track.clips.to_dict("records"):
                 rows = np.arange(clip["start"], clip["start"] + clip["length"])
@@ -184,7 +212,7 @@ class _Job:
 
     @cached_property
     def feature_set(self) -> str | None:
-        if self.wanted_features == "none":
+        if self.wanted_features == NO_FEATURES:
             return None
         name = self.wanted_features or f"spin-{self.view}"
         if self.wanted_features is None and name not in self.store.features:
@@ -196,6 +224,10 @@ class _Job:
         """The file's arrays in its order, and what it lacks."""
         arrays: dict[str, Rows] = {"vid_name": self._texts(lambda clip, _: self._name(clip))}
         notes: list[str] = []
+        if self.store.attrs.get("limit") is not None:
+            notes.append(
+                f"partial: the store has at most {self.store.attrs['limit']} sequences of each split"
+            )
         if self.facts.number == "number":
             arrays["frame_id"] = self._field("frame_id", np.dtype(np.int64), lambda v: v - self.facts.offset)
         images = all(isinstance(clip["image_source"], str) for clip, _ in self._kept)
@@ -204,9 +236,10 @@ class _Job:
                 arrays["frame_id"] = self._texts(_stem)
             else:
                 notes.append("no frame_id: it is made of the names of images, which the store does not have")
+        lacks = self.facts.lacks.get(self.split) or self.facts.lacks.get("any", [])
         if images:
             arrays["img_name"] = self._texts(_image)
-        else:
+        elif "img_name" not in lacks:
             notes.append("no img_name: the store does not say where the images are")
         for key, add in (("joints2D", self._keypoints), ("joints3D", self._joints), ("pose", self._smpl)):
             found, lacking = add()
@@ -219,8 +252,8 @@ class _Job:
         if self.feature_set is not None:
             features = self.store.features[self.feature_set]
             arrays["features"] = self._rows(np.dtype(np.float32), (features.dim,), features.of)
-        else:
-            notes.append("no features: the store has none of this view; 'hpsbench extract' makes them")
+        elif "features" not in lacks:
+            notes.append(self._no_features())
         if self.facts.valid is not None and "valid" in self.store.frames:
             column = self.facts.valid == "valid_i"
             shape: tuple[int, ...] = (1,) if column else ()
@@ -228,9 +261,17 @@ class _Job:
             arrays[self.facts.valid] = self._rows(
                 np.dtype(bool), shape, lambda rows: valid[rows].reshape(-1, *shape)
             )
-        for key in self.facts.lacks.get(self.split, []):
+        for key in lacks:
             arrays.pop(key, None)
         return _reported(arrays, report), notes
+
+    def _no_features(self) -> str:
+        held = ", ".join(self.store.features)
+        if self.wanted_features == NO_FEATURES:
+            return "no features, as asked for"
+        if held:
+            return f"no features: the store has no spin-{self.view}; it has {held}, --features names one"
+        return "no features: the store has none; 'hpsbench extract' makes them"
 
     def _name(self, clip: Mapping[str, Any]) -> str:
         """`vid_name`: an import's own, else what the layout calls the track."""

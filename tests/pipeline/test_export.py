@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
@@ -13,6 +14,7 @@ from hpsbench.errors import MissingFeatures, ShapeError, UnknownName, UsageError
 from hpsbench.pipeline.export import export_store
 from hpsbench.pipeline.import_ import import_file
 from hpsbench.safe_io import load_joblib
+from hpsbench.safe_io.hdf5_writing import write_hdf5
 from hpsbench.safe_io.joblib_writing import Rows, write_joblib
 from hpsbench.store.feature_sets import FeatureSetWriter
 from hpsbench.store.reader import open_store
@@ -40,7 +42,8 @@ def store(tmp_path: Path) -> Path:
         keep = np.ones(FRAMES, bool)
         keep[[0, 7, 8]] = False
         boxes = np.concatenate([rng.uniform(1, 900, (FRAMES, 2)), np.full((FRAMES, 2), 99.0)], axis=1)
-        tracks.append(MemoryTrack.of(track, {"tcmr": ViewRows(keep=keep, bbox_cxcywh=boxes)}))
+        view = ViewRows(keep=keep, bbox_cxcywh=boxes)
+        tracks.append(MemoryTrack.of(track, {"tcmr": view, "other": view}))
     path = tmp_path / "root" / "stores" / "3dpw.zarr"
     names = {
         f"frames/{name}": {"joint_set": joint_set, "joint_names": list(get_joint_set(joint_set).names)}
@@ -195,7 +198,6 @@ def test_frames_in_videos_have_the_names_of_extracted_ones(mpi: Callable[..., Pa
     [
         ("3dpw", "downtown_bus_00_1", "downtown_bus_00_1"),
         ("amass", "ACCAD_Male1_a_poses_0", "ACCAD_Male1_a_poses"),
-        ("instavariety", "insta_variety_03-12_0", "insta_variety_03-12"),
         ("pennaction", "0007_0", "labels/0007.mat"),
         ("posetrack", "000001_bonn_train_3", "000001_bonn_train_3"),
     ],
@@ -227,7 +229,80 @@ def test_files_of_instavariety_name_no_images_and_have_no_boxes(tmp_path: Path) 
         path, [MemoryTrack.of(track, {"tcmr": view})], nodes={"frames/keypoints2d": named},
         attributes={"dataset": "instavariety", "synthetic": True, "default_view": "tcmr"},
     )  # fmt: skip
-    assert list(load_joblib(Path(export_store(path).file))) == ["vid_name", "frame_id", "joints2D"]
+    summary = export_store(path)
+    assert Path(summary.file).name == "insta_train_db.h5"
+    with h5py.File(summary.file) as held:
+        assert set(held) == {"vid_name", "frame_id", "joints2D"}
+        assert held["vid_name"][:].tolist() == [b"insta_variety_03-12"] * 4
+        assert held["frame_id"][:].tolist() == [0, 1, 2, 3]
+        np.testing.assert_array_equal(held["joints2D"][:], np.ones((4, 25, 3)))
+    assert not any("img_name" in line for line in summary.notes)
+
+
+def test_vibes_hdf5_file_comes_back(tmp_path: Path) -> None:
+    rng = np.random.default_rng(8)
+    path = tmp_path / "insta_train_db.h5"
+    with h5py.File(path, "w") as file:
+        file["vid_name"] = np.array([b"/m/insta_01.tfrecord-0"] * 3 + [b"/m/insta_01.tfrecord-1"] * 2)
+        file["frame_id"] = np.array([0, 1, 2, 0, 1])
+        file["joints2D"] = rng.uniform(0, 224, (5, 25, 3)).astype(np.float32)
+        file["features"] = rng.normal(size=(5, 16)).astype(np.float32)
+    (tmp_path / "root").mkdir()
+    assert_round_trip(path, "instavariety", tmp_path / "root")
+
+
+@pytest.fixture
+def motions(tmp_path: Path) -> Path:
+    """As prepared from AMASS: a motion in each of two splits."""
+    rng = np.random.default_rng(9)
+    tracks = [
+        Track(
+            sequence=f"{subset}_s_walk_poses", person=0, split=split, frame_id=np.arange(0, 8, 2), fps=30.0,
+            fields={
+                "full_pose": rng.normal(size=(4, 72)), "betas": rng.normal(size=(4, 10)), "transl": rng.normal(size=(4, 3)),
+                "has_smpl": np.ones(4, bool),
+            },
+        )
+        for subset, split in (("ACCAD", "train"), ("SFU", "val"))
+    ]  # fmt: skip
+    view = ViewRows(keep=np.ones(4, bool), bbox_cxcywh=np.full((4, 4), np.nan))
+    path = tmp_path / "stores" / "amass.zarr"
+    attributes = {"dataset": "amass", "synthetic": True, "default_view": "vibe"}
+    write_store(path, [MemoryTrack.of(track, {"vibe": view}) for track in tracks], attributes=attributes)
+    return path
+
+
+def test_amass_is_one_file_of_every_split(motions: Path) -> None:
+    summary = export_store(motions)
+    assert (summary.split, summary.rows, summary.notes) == ("all", 8, [])
+    held = load_joblib(Path(summary.file))
+    assert Path(summary.file).name == "amass_db.pt"
+    assert list(held) == ["vid_name", "theta"]
+    assert held["vid_name"][[0, 4]].tolist() == ["ACCAD_s_walk_poses", "SFU_s_walk_poses"]
+    opened = open_store(motions)
+    theta = np.concatenate([opened.frames["full_pose"][:], opened.frames["betas"][:]], axis=1)
+    np.testing.assert_array_equal(held["theta"], theta)
+    back = import_file(summary.file, "amass", motions.parent.parent)
+    assert (back.split, back.tracks) == ("train", 2)
+    assert Path(export_store(motions, split="val").file).name == "amass_val_db.pt"
+    assert export_store(motions, split="all", dry_run=True).rows == 8
+
+
+def test_a_place_that_cannot_be_written_is_named(store: Path, tmp_path: Path) -> None:
+    (tmp_path / "a_file").write_text("")
+    for place in (tmp_path / "a_file" / "x.pt", store):
+        with pytest.raises(UsageError, match="cannot be written"):
+            export_store(store, out=place)
+    assert not store.with_name(f"{store.name}.partial").exists()
+
+
+def test_it_is_said_why_there_are_no_features(store: Path) -> None:
+    said = {
+        name: export_store(store, view=view, features=name, dry_run=True).notes[-1]
+        for name, view in (("none", "tcmr"), (None, "other"))
+    }
+    assert said["none"] == "no features, as asked for"
+    assert said[None] == "no features: the store has no spin-other; it has spin-tcmr, --features names one"
 
 
 def test_an_export_says_that_it_is_synthetic_and_its_import_knows(store: Path, tmp_path: Path) -> None:
@@ -311,14 +386,17 @@ def test_what_is_not_there_is_refused(store: Path) -> None:
 
 
 def test_a_split_must_be_named_where_there_are_two(image_store: Callable[..., Path]) -> None:
-    with pytest.raises(UsageError, match="--split"):
-        export_store(image_store(default_view="tcmr"))
+    path = image_store(default_view="tcmr")
+    for split in (None, "all"):
+        with pytest.raises(UsageError, match="--split"):
+            export_store(path, split=split)
 
 
 def test_blocks_must_make_up_the_shape(tmp_path: Path) -> None:
     for blocks in ([np.zeros((2, 3))], [np.zeros((4, 2))]):
-        with pytest.raises(ShapeError, match="announced"):
-            write_joblib(tmp_path / "a.pt", {"a": Rows(np.dtype("f4"), (4, 3), blocks)})
+        for write in (write_joblib, write_hdf5):
+            with pytest.raises(ShapeError, match="announced"):
+                write(tmp_path / "a.pt", {"a": Rows(np.dtype("f4"), (4, 3), blocks)})
     assert list(tmp_path.iterdir()) == []
 
 

@@ -26,12 +26,28 @@ Pattern = Annotated[str, AfterValidator(_pattern)]
 JointSetId = Annotated[str, AfterValidator(_joint_set)]
 
 
+class WholeFile(BaseModel):
+    """A file that holds every split of a dataset.
+
+    Attributes:
+        file: its name.
+        split: of all its frames, as an import has them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    file: str
+    split: str
+
+
 class ProcessedFacts(BaseModel):
     """One dataset's entry; the fields are explained at the head of the TOML file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     file: str
+    whole: WholeFile | None = None
+    container: Literal["joblib", "hdf5"] = "joblib"
     splits: dict[str, str]
     track: Pattern
     values: dict[str, dict[str, str]] = {}
@@ -53,9 +69,15 @@ class ProcessedFacts(BaseModel):
 
     def split_of(self, file: Path) -> str | None:
         """The split that a file's name tells, by its words; None where it tells none, or several."""
-        words = re.split(r"[^a-z0-9]+", file.name.lower())
+        words = _words(file.name)
         told = {self.splits[word] for word in words if word in self.splits}
+        if not told and self.whole is not None and _words(Path(self.whole.file).stem) <= words:
+            return self.whole.split
         return told.pop() if len(told) == 1 else None
+
+
+def _words(name: str) -> set[str]:
+    return set(re.split(r"[^a-z0-9]+", name.lower()))
 
 
 def processed_facts(dataset: str) -> ProcessedFacts:
