@@ -34,7 +34,8 @@ def read_calibration(path: Path) -> dict[int, Camera]:
 
     Raises:
         MissingRawFiles: no such file.
-        BrokenFile: not text, a line without its numbers, a block without one of its lines, or no camera.
+        BrokenFile: not text, a line without its numbers, a block without one of its lines, images without pixels, or no
+            camera.
     """
     if not path.is_file():
         raise MissingRawFiles(f"{path} is missing; it comes with annot.mat, copy it from the download")
@@ -48,6 +49,8 @@ def read_calibration(path: Path) -> dict[int, Camera]:
         if not number.isdigit():
             raise BrokenFile(f"{path}: a camera is called {number!r}; expected its number")
         width, height = _numbers(block, "size", 2, number, path)
+        if min(width, height) < 1:
+            raise BrokenFile(f"{path}: size of camera {number} is {width:g} x {height:g} pixels")
         extrinsics = _numbers(block, "extrinsic", 16, number, path).reshape(4, 4)
         extrinsics[:3, 3] /= M_TO_MM
         cameras[int(number)] = Camera(

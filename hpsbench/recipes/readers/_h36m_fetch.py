@@ -24,7 +24,7 @@ from hpsbench.recipes.readers._h36m_recording import (
 )
 from hpsbench.recipes.sequences import RawSequence
 from hpsbench.safe_io.hdf5 import Hdf5File
-from hpsbench.types import Array, FloatArray, Track
+from hpsbench.types import Array, FloatArray, IntArray, Track
 
 _JOINTS = len(get_joint_set("h36m32_raw"))
 _POSES = {"pose/2d": 2, "pose/3d": 3, "pose/3d-univ": 3}
@@ -44,7 +44,7 @@ def read_fetch(raw: RawSequence) -> Iterator[Track]:
         rows = len(arrays["frame"])
         for key in ("frame", "camera"):
             check_shape(arrays[key], (rows or None,), key, raw)
-            arrays[key] = np.asarray(arrays[key], dtype=np.int64)
+            arrays[key] = _whole(arrays[key], key, raw)
         cameras = [str(camera) for camera in np.unique(arrays["camera"]).tolist()]
         lenses = {camera: _lens(file, camera) for camera in cameras}
     for key, size in _POSES.items():
@@ -121,6 +121,17 @@ def _lens(file: Hdf5File, camera: str) -> dict[str, FloatArray]:
         fx, cx, fy, cy = values
         found[key] = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
     return found
+
+
+def _whole(values: Array, key: str, raw: RawSequence) -> IntArray:
+    """(n,) int64 of numbers that are whole, in whatever type."""
+    try:
+        numbers = np.asarray(values, dtype=np.float64)
+        if np.isfinite(numbers).all() and (numbers == np.floor(numbers)).all():
+            return numbers.astype(np.int64)
+    except ValueError:
+        pass
+    raise BrokenFile(f"{raw.path}: {key} should be whole numbers; it begins with {values[:3]}")
 
 
 def _trial(raw: RawSequence) -> tuple[int, int | None]:

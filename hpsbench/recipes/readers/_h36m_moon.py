@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hpsbench.bodies.joints import get_joint_set
-from hpsbench.errors import BrokenFile
+from hpsbench.errors import BrokenFile, MissingRawFiles
 from hpsbench.geometry.cameras import project, world_to_camera
 from hpsbench.geometry.units import M_TO_MM
 from hpsbench.recipes.readers._checks import check_finite, check_metres, check_shape, option
@@ -22,6 +22,7 @@ from hpsbench.recipes.readers._h36m_metadata import read_metadata
 from hpsbench.recipes.readers._h36m_recording import (
     Lens,
     Recording,
+    action_name,
     images_are_usable,
     images_of,
     make_track,
@@ -29,7 +30,7 @@ from hpsbench.recipes.readers._h36m_recording import (
 )
 from hpsbench.recipes.readers._json import MAX_BYTES, load_json
 from hpsbench.recipes.readers._json_sections import find_sections, read_section
-from hpsbench.recipes.sequences import RawSequence
+from hpsbench.recipes.sequences import RawSequence, SequenceSkipped
 from hpsbench.safe_io.bounded import file_size
 from hpsbench.types import FloatArray, IntArray, Track
 
@@ -72,6 +73,7 @@ def read_moon(raw: RawSequence) -> Iterator[Track]:
     swaps them.
 
     Raises:
+        SequenceSkipped: `_data.json` lists no image of the trial.
         MissingRawFiles, BrokenFile, UnitError: as for `read_sequence`.
     """
     found = _ITEM.fullmatch(raw.item)
@@ -82,21 +84,37 @@ def read_moon(raw: RawSequence) -> Iterator[Track]:
         )
     action, subaction = int(found[1]), int(found[2])
     subject = subject_of(raw)
+    action_name(raw, action)
     index, world = _joints(raw, action, subaction)
     listed = _listed(raw, action, subaction)
-    for number, camera in enumerate(option(raw, "cameras", list), start=1):
-        lens = _lens(raw, number)
-        if lens is None or (listed is not None and number not in listed):
+    cameras = {
+        camera: (number, lens)
+        for number, camera in enumerate(option(raw, "cameras", list), start=1)
+        if (lens := _lens(raw, number)) is not None
+    }
+    if not cameras:
+        raise BrokenFile(
+            f"{_file(raw, 'camera')}: has no camera 1 to 4; get the file that belongs to {raw.path.name}"
+        )
+    tracks = 0
+    for camera, (number, lens) in cameras.items():
+        if listed is not None and number not in listed:
             continue
         keep = np.ones(len(index), bool) if listed is None else np.isin(index, listed[number].row)
         if not keep.any():
             continue
+        tracks += 1
         recording = Recording(
             layout="moon", subject=subject, camera=camera, action=action, subaction=subaction,
             name=_name(raw, subject, action, subaction),
         )  # fmt: skip
         yield _track(
             raw, recording, number, lens, index[keep], world[keep], listed[number].size if listed else None
+        )
+    if not tracks:
+        raise SequenceSkipped(
+            "no-image-listed",
+            f"{_file(raw, 'data')} lists no image of action {action}, subaction {subaction} with joints",
         )
 
 
@@ -145,6 +163,8 @@ def _joints(raw: RawSequence, action: int, subaction: int) -> tuple[IntArray, Fl
         raise BrokenFile(f"{raw.path}: {key} is not frame number -> 17 x 3 numbers ({error!r})") from error
     check_shape(values, (None, len(_SET), 3), key, raw)
     check_finite(values, key, raw)
+    if index[0] < 0:
+        raise BrokenFile(f"{raw.path}: {key} has a frame {index[0]}; frames count from 0")
     joints = values / M_TO_MM
     check_metres(joints, key, "millimetres", raw)
     _check_right_leg_first(joints, key, raw)
@@ -167,6 +187,10 @@ def _check_right_leg_first(joints: FloatArray, key: str, raw: RawSequence) -> No
 def _lens(raw: RawSequence, number: int) -> Lens | None:
     """A camera of `_camera.json`: R, t (mm), f, c with X_c = R X_w + t; None if it has none of this number."""
     path = _file(raw, "camera")
+    if not path.is_file():
+        raise MissingRawFiles(
+            f"{path} is missing; it comes with {raw.path.name}, copy it from the same place"
+        )
     entry = load_json(path).get(str(number))
     if entry is None:
         return None
@@ -177,6 +201,8 @@ def _lens(raw: RawSequence, number: int) -> Lens | None:
         }
     except (KeyError, TypeError, ValueError) as error:
         raise BrokenFile(f"{path}: camera {number} should have R, t, f and c ({error!r})") from error
+    if not all(np.isfinite(part).all() for part in parts.values()):
+        raise BrokenFile(f"{path}: camera {number}: R, t, f or c is not finite; download the file again")
     extrinsics = np.eye(4)
     extrinsics[:3, :3], extrinsics[:3, 3] = parts["R"], parts["t"] / M_TO_MM
     (fx, fy), (cx, cy) = parts["f"], parts["c"]

@@ -17,7 +17,7 @@ from hpsbench.recipes.readers._images import Images, find_images
 from hpsbench.recipes.sequences import RawSequence
 from hpsbench.safe_io import load_matlab
 from hpsbench.safe_io.hdf5 import Hdf5File
-from hpsbench.types import Array, FloatArray, Track
+from hpsbench.types import Array, BoolArray, FloatArray, Track
 
 _TRAIN_ARRAYS = {"annot2": 2, "annot3": 3, "univ_annot3": 3}  # coordinates of a joint
 _TEST_ARRAYS = {**_TRAIN_ARRAYS, "valid_frame": 0, "activity_annotation": 0}
@@ -120,7 +120,7 @@ def _test_track(raw: RawSequence) -> Track:
     width, height = images.size() or _constant(raw, "sizes", subject) or (None, None)
     fields = _widened(_common_fields(points, images.present(frame_id), "", raw))
     fields |= {
-        "valid": np.asarray(arrays["valid_frame"][:rows, 0]) != 0,
+        "valid": _flags(arrays["valid_frame"][:rows, 0], raw),
         "activity": np.asarray(arrays["activity_annotation"][:rows, 0], dtype=np.float32),
     }
     return Track(
@@ -135,6 +135,14 @@ def _test_track(raw: RawSequence) -> Track:
         height=height,
         subject=subject,
     )
+
+
+def _flags(values: Array, raw: RawSequence) -> BoolArray:
+    """(T,) `valid_frame`, which is 0 or 1 in whatever type."""
+    if not np.isin(values, (0, 1)).all():
+        wrong = int(np.flatnonzero(~np.isin(values, (0, 1)))[0])
+        raise BrokenFile(f"{raw.path}: valid_frame should be 0 or 1, found {values[wrong]} in row {wrong}")
+    return np.asarray(values, dtype=bool)
 
 
 def _common_fields(

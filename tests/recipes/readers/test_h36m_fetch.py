@@ -141,6 +141,14 @@ class TestDamage:
             ("frame", np.zeros(10), BrokenFile, "frame of camera 54138969 should be different numbers"),
             (
                 "frame",
+                np.arange(1, 11) + 0.5,
+                BrokenFile,
+                r"frame should be whole numbers; it begins with \[1\.5",
+            ),
+            ("camera", np.full(10, np.nan), BrokenFile, "camera should be whole numbers"),
+            ("camera", np.array([b"left"] * 10), BrokenFile, "camera should be whole numbers"),
+            (
+                "frame",
                 np.zeros(0),
                 BrokenFile,
                 r"frame has shape \(0,\), expected \(frames\)",

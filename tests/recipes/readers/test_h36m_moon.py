@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from hpsbench.bodies.joints import get_joint_set
-from hpsbench.errors import BrokenFile, MissingData, UnitError
+from hpsbench.errors import BrokenFile, MissingRawFiles, UnitError
 from hpsbench.geometry.cameras import camera_to_world
 from hpsbench.recipes.catalog import get_recipe
-from hpsbench.recipes.sequences import RawSequence, find_sequences, read_sequence
+from hpsbench.recipes.sequences import RawSequence, SequenceSkipped, find_sequences, read_sequence
 from hpsbench.recipes.views import view_track
 from hpsbench.types import Track
 
@@ -130,6 +130,19 @@ class TestMoon:
         assert first.frame_id.tolist() == [1, 2, 3, *range(6, 13)]
         assert second.frame_id.tolist() == list(range(1, 13))
 
+    def test_a_trial_of_which_no_image_is_listed_is_left_out_and_counted(self, own: Path) -> None:
+        change(own, "joint_3d", lambda d: d["2"].__setitem__("2", d["2"]["1"]))
+        with pytest.raises(
+            SequenceSkipped, match=r"no-image-listed: .*_data\.json lists no image of action 2"
+        ):
+            read(own, "act_02_subact_02")
+        assert len(read(own)) == 2
+
+    def test_an_action_that_there_is_not_is_named(self, own: Path) -> None:
+        change(own, "joint_3d", lambda d: d.__setitem__("17", d["2"]))
+        with pytest.raises(BrokenFile, match=r"Human3\.6M has no action 17"):
+            read(own, "act_17_subact_01")
+
     def test_without_it_every_camera_has_every_frame(self, own: Path) -> None:
         (own / "annotations/Human36M_subject9_data.json").unlink()
         assert [(t.camera, len(t)) for t in read(own)] == [(camera, 12) for camera in RAW["CAMERAS"]]
@@ -185,6 +198,19 @@ class TestDamage:
                 r"camera 4 should have R, t, f and c \(KeyError",
             ),
             ("camera", lambda d: d["4"].__setitem__("R", [1]), BrokenFile, "camera 4 should have R"),
+            (
+                "camera",
+                lambda d: d["4"].__setitem__("t", [float("nan")] * 3),
+                BrokenFile,
+                "camera 4: R, t, f or c is not finite",
+            ),
+            ("camera", lambda d: d.clear(), BrokenFile, "has no camera 1 to 4"),
+            (
+                "joint_3d",
+                lambda d: d["2"]["1"].__setitem__("-1", d["2"]["1"]["0"]),
+                BrokenFile,
+                "2/1 has a frame -1; frames count from 0",
+            ),
             ("data", lambda d: d["images"][3].pop("cam_idx"), BrokenFile, "not readable as a list of images"),
             ("data", lambda d: d["images"].clear(), BrokenFile, "lists no images"),
             (
@@ -217,7 +243,9 @@ class TestDamage:
 
     def test_missing_cameras_are_said(self, own: Path) -> None:
         (own / "annotations/Human36M_subject9_camera.json").unlink()
-        with pytest.raises(MissingData, match=r"Human36M_subject9_camera\.json: no such file"):
+        with pytest.raises(
+            MissingRawFiles, match=r"Human36M_subject9_camera\.json is missing; it comes with"
+        ):
             read(own)
 
     def test_keys_that_are_no_numbers_are_named(self, own: Path) -> None:

@@ -264,6 +264,7 @@ class TestCalibration:
         ("old", "new", "message"),
         [
             ("size        2048 2048", "size        2048", "size of camera 0 should be 2 numbers, found 1"),
+            ("size        2048 2048", "size        0 2048", "size of camera 0 is 0 x 2048 pixels"),
             ("intrinsic   1500.0", "intrinsic   15oo", "intrinsic of camera 0 is not a list of numbers"),
             ("  extrinsic", "  extrinsics", "extrinsic of camera 0 should be 16 numbers, found 0"),
             ("name          0", "name          left", "a camera is called 'left'"),
@@ -331,6 +332,8 @@ class TestDamagedFiles:
         ("changes", "error", "message"),
         [
             ({"valid_frame": None}, BrokenFile, "has no array valid_frame"),
+            ({"valid_frame": np.where(np.arange(20) == 3, np.nan, 1)[:, None]}, BrokenFile, "valid_frame should be 0 or 1, found nan in row 3"),
+            ({"valid_frame": np.arange(20)[:, None]}, BrokenFile, "valid_frame should be 0 or 1, found 2 in row 2"),
             ({"annot2": np.zeros((2, 17, 1, 20))}, BrokenFile, r"annot2 has shape \(2, 17, 1, 20\), expected \(20, 1, 17, 2\)"),
             ({"annot3": np.zeros((19, 1, 17, 3))}, BrokenFile, r"annot3 has shape \(19, 1, 17, 3\)"),
             ({"univ_annot3": np.full((20, 1, 17, 3), np.inf)}, BrokenFile, "univ_annot3 is not finite"),
