@@ -4,15 +4,15 @@ import csv
 import html
 import io
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from hpsbench.tables.claims import Verdict
 from hpsbench.tables.convergence import ENOUGH
 from hpsbench.tables.fill import Filled
-from hpsbench.tables.layout import Grid, grid
+from hpsbench.tables.layout import Grid, grid, word
 from hpsbench.tables.plan import LEFT_OUT
 from hpsbench.tables.run import Reproduced
-from hpsbench.tables.trained import Trained
+from hpsbench.tables.trained import WITH_3DPW, WITHOUT_3DPW
 
 _DECIMALS = {"input_frames": 0, "params_m": 2, "flops_g": 2, "model_size_mb": 0}
 MARKS = "abcdefghijklmnopqrstuvwxyz"
@@ -80,17 +80,17 @@ def training_notes(found: Reproduced) -> list[str]:
     trained = found.trainings()
     if not trained:
         return []
-    lines = []
+    lines = training_data_notes(found)
     short: dict[str, list[str]] = {}
     for one in (one for one in trained if one.undertrained):
-        short.setdefault(", ".join(one.shorter), []).append(_training(one))
+        short.setdefault(", ".join(one.shorter), []).append(one.label)
     if short:
         number = sum(map(len, short.values()))
         texts = (f"{', '.join(names)} ({why})" for why, names in short.items())
         lines.append(f"Undertrained: {number} of {len(trained)} trainings: {'; '.join(texts)}.")
     idle = [one for one in trained if one.without_data]
     if idle:
-        texts = (f"{_training(one)} ({', '.join(one.without_data)})" for one in idle)
+        texts = (f"{one.label} ({', '.join(one.without_data)})" for one in idle)
         lines.append(f"Losses that had no data: {'; '.join(texts)}.")
     settled = [one for one in trained if one.convergence.converged]
     moving = [one for one in trained if one.convergence.converged is False]
@@ -100,7 +100,7 @@ def training_notes(found: Reproduced) -> list[str]:
         f"{len(trained)} trainings"
     )
     if moving:
-        changes = (f"{_training(one)} ({one.convergence.change:+.1f} %)" for one in moving)
+        changes = (f"{one.label} ({one.convergence.change:+.1f} %)" for one in moving)
         text += f"; not converged: {', '.join(changes)}"
     if unknown:
         reasons = Counter(one.convergence.why_unknown for one in unknown)
@@ -108,8 +108,28 @@ def training_notes(found: Reproduced) -> list[str]:
     return [*lines, text + "."]
 
 
-def _training(one: Trained) -> str:
-    return f"{one.recipe} seed {one.seed}"
+def training_data_notes(found: Reproduced) -> list[str]:
+    """What the trainings learned from, what was not there to learn from, and where that is not as in the paper."""
+    kinds: dict[tuple[tuple[str, ...], tuple[str, ...]], dict[str, None]] = {}
+    for one in found.trainings():
+        if one.sources:
+            kinds.setdefault((one.sources, one.left_out), {})[one.recipe] = None
+    texts = [
+        f"{', '.join(names)}: {_datasets(sources)}"
+        + (f" (not prepared, so left out: {_datasets(without)})" if without else "")
+        for (sources, without), names in kinds.items()
+    ]
+    lines = [f"Trained on: {'; '.join(texts)}."] if texts else []
+    printed = () if found.table.kind == "study" else found.cells
+    for flag, how in ((WITH_3DPW, "with"), (WITHOUT_3DPW, "without")):
+        rows = dict.fromkeys(f.cell.row for f in printed if flag in f.flags)
+        if rows:
+            lines.append(f"Trained {how} 3DPW here, unlike in the paper: {', '.join(rows)}.")
+    return lines
+
+
+def _datasets(keys: Sequence[str]) -> str:
+    return ", ".join(word("dataset", key) for key in keys)
 
 
 def cell_text(found: Reproduced, filled: Filled | None, notes: Mapping[str, int]) -> str:

@@ -28,7 +28,7 @@ from hpsbench.tables.fill import Filled, fill_from_costs, fill_from_results, fil
 from hpsbench.tables.plan import CellPlan, Options, TablePlan, plan_table
 from hpsbench.tables.schema import Table
 from hpsbench.tables.steps import Step
-from hpsbench.tables.trained import Trained, trained_of
+from hpsbench.tables.trained import Trained, trained_of, training_flags
 from hpsbench.training.flow_encoder import get_flow_recipe, train_flow_encoder
 from hpsbench.training.loop import train
 
@@ -289,8 +289,7 @@ def _fill(planned: CellPlan, plan: TablePlan, failed: Mapping[str, str], options
     results = [load_result(plan.record.folder_of(step)) for step in steps]
     trained = tuple({one.step: one for step in steps for one in trainings_behind(plan, step)}.values())
     filled = fill_from_results(cell, results, trained=trained)
-    left_out = sorted({dataset for one in trained for dataset in one.left_out})
-    return replace(filled, flags=(*filled.flags, *(f"trained-without-{dataset}" for dataset in left_out)))
+    return replace(filled, flags=(*filled.flags, *training_flags(cell.trained_with_3dpw, trained)))
 
 
 def save(found: Reproduced, folder: Path, forms: Mapping[str, Callable[[Reproduced], str]]) -> Sequence[Path]:

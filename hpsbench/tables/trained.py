@@ -6,6 +6,10 @@ from typing import Any
 
 from hpsbench.tables.convergence import Convergence, convergence
 
+WITH_3DPW = "trained-with-3dpw"
+"""Flag of a cell whose printed number is of a model without 3DPW in training."""
+WITHOUT_3DPW = "trained-without-3dpw"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
@@ -20,6 +24,8 @@ class Trained:
         shorter: in what it falls short of its recipe, in words; empty where in nothing.
         metric: of the validation that picks its best epoch.
         convergence: of its validation curve.
+        sources: datasets that it learned from.
+        features: set that it read of the dataset that is tested.
         left_out: sources that were not prepared.
         without_data: losses that found nothing to be taken of.
     """
@@ -32,6 +38,8 @@ class Trained:
     shorter: tuple[str, ...]
     metric: str
     convergence: Convergence
+    sources: tuple[str, ...] = ()
+    features: str = ""
     left_out: tuple[str, ...] = ()
     without_data: tuple[str, ...] = ()
 
@@ -39,6 +47,12 @@ class Trained:
     def undertrained(self) -> bool:
         """Whether it is shorter than its recipe declares."""
         return bool(self.shorter)
+
+    @property
+    def label(self) -> str:
+        """Recipe, corruption and seed, which tell the trainings of a table apart."""
+        hurt = self.features.partition("+")[2]
+        return f"{self.recipe}{f' on {hurt}' if hurt else ''} seed {self.seed}"
 
     def to_json(self) -> dict[str, Any]:
         """For JSON."""
@@ -52,6 +66,8 @@ class Trained:
             "shorter": list(self.shorter),
             "validation_metric": self.metric,
             **self.convergence.to_json(),
+            "features": self.features,
+            "trained_on": list(self.sources),
             "left_out": list(self.left_out),
             "losses_without_data": list(self.without_data),
         }
@@ -72,6 +88,8 @@ def trained_of(done: Mapping[str, Any]) -> Trained:
         shorter=tuple(shorter),
         metric=str(key["recipe"]["validation"]["metric"]),
         convergence=convergence(done.get("validation", ())),
+        sources=tuple(sorted({str(source["dataset"]) for source in key.get("sources", ())})),
+        features=str(key.get("features", "")),
         left_out=tuple(done.get("left_out", ())),
         without_data=tuple(done.get("without_data", ())),
     )
@@ -89,3 +107,19 @@ def largest_change(trained: Sequence[Trained]) -> float | None:
     """The change of a validation curve in its last fifth that is furthest from 0, per cent; None where none is known."""
     changes = [one.convergence.change for one in trained if one.convergence.change is not None]
     return max(changes, key=abs, default=None)
+
+
+def training_flags(printed_with_3dpw: str, trained: Sequence[Trained]) -> tuple[str, ...]:
+    """In what the data behind a cell differ from its recipe's, or from those of the printed number.
+
+    Args:
+        printed_with_3dpw: whether the printed number is of a model trained with 3DPW: `yes`, `no`, `unknown` or `na`.
+        trained: the trainings behind the cell.
+    """
+    found = [f"trained-without-{dataset}" for dataset in sorted({d for one in trained for d in one.left_out})]
+    with_it = any("3dpw" in one.sources for one in trained)
+    if trained and with_it and printed_with_3dpw == "no":
+        found.append(WITH_3DPW)
+    if trained and not with_it and printed_with_3dpw == "yes" and "trained-without-3dpw" not in found:
+        found.append(WITHOUT_3DPW)
+    return tuple(found)

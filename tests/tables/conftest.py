@@ -65,11 +65,20 @@ def make_trained() -> Callable[..., Trained]:
         shorter: tuple[str, ...] = (),
         curve: tuple[float, ...] = (60.0, 55.0, 52.0, 50.0, 49.9),
         without_data: tuple[str, ...] = (),
+        sources: tuple[str, ...] = (),
+        left_out: tuple[str, ...] = (),
+        features: str = "embedded-vibe",
     ) -> Trained:
         return trained_of(
             {
-                "id": f"train-{recipe}-{seed}",
-                "key": {"recipe": {"name": recipe, "validation": {"metric": "pa_mpjpe"}}, "seed": seed},
+                "id": f"train-{recipe}-{features}-{seed}",
+                "key": {
+                    "recipe": {"name": recipe, "validation": {"metric": "pa_mpjpe"}},
+                    "seed": seed,
+                    "sources": [{"dataset": dataset} for dataset in sources],
+                    "features": features,
+                },
+                "left_out": list(left_out),
                 "steps": steps,
                 "declared": 96,
                 "shorter": list(shorter),

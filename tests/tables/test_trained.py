@@ -9,7 +9,7 @@ from hpsbench.tables.convergence import convergence
 from hpsbench.tables.recipes import shorter
 from hpsbench.tables.render import FORMS, footnotes
 from hpsbench.tables.run import Reproduced, save
-from hpsbench.tables.trained import Trained, all_converged
+from hpsbench.tables.trained import Trained, all_converged, training_flags
 from hpsbench.training.config import get_training_recipe
 
 
@@ -102,3 +102,50 @@ def test_a_table_says_below_it_which_trainings_were_short_or_not_settled(
     assert document["cells"][0]["converged"] is True
     assert document["cells"][-1]["converged"] is False
     assert document["cells"][-1]["last_fifth_percent"] == -10.0
+
+
+def test_trainings_of_one_recipe_are_told_apart_by_what_hurt_their_images(
+    make_reproduced: Callable[..., Reproduced], make_trained: Callable[..., Trained]
+) -> None:
+    moving = (60.0, 55.0, 52.0, 50.0, 45.0)
+    clean = make_trained(curve=moving)
+    hurt = make_trained(curve=moving, features="embedded-vibe+center-0.33x1-s0")
+    found = make_reproduced("spsnet:table4")
+    found = replace(found, cells=tuple(replace(f, trained=(clean, hurt)) for f in found.cells))
+    text = " ".join(footnotes(found))
+    assert "not converged: vibe seed 0 (-10.0 %), vibe on center-0.33x1-s0 seed 0 (-10.0 %)" in text
+
+
+@pytest.mark.parametrize(
+    ("printed", "sources", "left_out", "flags"),
+    [
+        ("yes", ("3dpw", "h36m"), (), ()),
+        ("no", ("h36m",), (), ()),
+        ("unknown", ("3dpw",), (), ()),
+        ("no", ("3dpw",), ("h36m",), ("trained-without-h36m", "trained-with-3dpw")),
+        ("yes", ("h36m",), (), ("trained-without-3dpw",)),
+        ("yes", ("h36m",), ("3dpw",), ("trained-without-3dpw",)),
+    ],
+)
+def test_a_cell_carries_in_what_its_training_data_differ(
+    printed: str,
+    sources: tuple[str, ...],
+    left_out: tuple[str, ...],
+    flags: tuple[str, ...],
+    make_trained: Callable[..., Trained],
+) -> None:
+    assert training_flags(printed, [make_trained(sources=sources, left_out=left_out)]) == flags
+    assert training_flags(printed, []) == ()
+
+
+@pytest.mark.parametrize("ending", ["md", "tex", "html"])
+def test_a_page_says_what_was_learned_from_and_where_that_is_not_as_in_the_paper(
+    ending: str, make_reproduced: Callable[..., Reproduced], make_trained: Callable[..., Trained]
+) -> None:
+    trained = make_trained(recipe="spsnet", sources=("3dpw", "instavariety"), left_out=("h36m",))
+    found = make_reproduced("spsnet:table4")
+    flags = training_flags("no", [trained])
+    found = replace(found, cells=tuple(replace(f, trained=(trained,), flags=flags) for f in found.cells[:3]))
+    text = FORMS[ending](found)
+    assert "Trained on: spsnet: 3DPW, instavariety (not prepared, so left out: Human3.6M)." in text
+    assert "Trained with 3DPW here, unlike in the paper: Ours (Self-Attention)." in text
