@@ -54,7 +54,7 @@ def read_sequence(raw: RawSequence) -> Iterator[Track]:
             document = to_2018(document)
         video = _video(document, raw)
         tracks = _tracks(document, video, raw)
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
         if isinstance(error, HpsbenchError):
             raise
         raise BrokenFile(
@@ -76,8 +76,10 @@ def read_sequence(raw: RawSequence) -> Iterator[Track]:
 
 def _video(document: Mapping[str, Any], raw: RawSequence) -> _Video:
     images = document["images"]
-    if not images or not document.get("annotations"):
+    if not document.get("annotations"):
         raise SequenceSkipped("no-annotations", f"{raw.name}: nobody is annotated")
+    if not images:
+        raise BrokenFile(f"{raw.path}: has annotations, but lists no images; download it again")
     names = [str(image["file_name"]) for image in images]
     first = PurePosixPath(names[0])
     begin = names[0].rfind("/") + 1
@@ -92,17 +94,39 @@ def _video(document: Mapping[str, Any], raw: RawSequence) -> _Video:
     frames = dict(zip([image["id"] for image in images], map(int, numbers), strict=True))
     if len(set(frames.values())) != len(images):
         raise BrokenFile(f"{raw.path}: an image or its id is listed twice")
-    sizes = {(image.get("width"), image.get("height")) for image in images}
-    size = sizes.pop() if len(sizes) == 1 else (None, None)
-    if None in size and (raw.root / first).is_file():
-        size = jpeg_size(raw.root / first)
+    odd = {image.get("is_labeled", True) for image in images} - {
+        True,
+        False,
+        None,
+    }  # 0 and 1 equal False and True
+    if odd:
+        raise BrokenFile(f"{raw.path}: is_labeled of an image should be true or false, found {odd.pop()!r}")
     folder = str(first.parent).replace("{", "{{").replace("}", "}}")
     return _Video(
         frames=frames,
         labelled={image["id"]: bool(image.get("is_labeled", True)) for image in images},
         source=f"{folder}/{{frame_id:0{len(first.stem)}d}}{first.suffix}",
-        size=size,
+        size=_size(images, first, raw),
     )
+
+
+def _size(
+    images: list[Mapping[str, Any]], first: PurePosixPath, raw: RawSequence
+) -> tuple[int | None, int | None]:
+    """Width and height that all images have, where the file lacks them those of the first image; None if they differ."""
+    sizes: set[tuple[Any, Any]] = {(image.get("width"), image.get("height")) for image in images}
+    known = [size for size in sizes if None not in size]
+    for size in known:
+        if not all(isinstance(side, int | float) and side >= 1 and side == int(side) for side in size):
+            raise BrokenFile(
+                f"{raw.path}: width and height of an image should be whole numbers, found {size[0]!r} and {size[1]!r}"
+            )
+    if len(known) > 1:
+        return None, None
+    if len(sizes) > 1 or not known:
+        return jpeg_size(raw.root / first) if (raw.root / first).is_file() else (None, None)
+    ((width, height),) = known
+    return int(width), int(height)
 
 
 def _tracks(document: Mapping[str, Any], video: _Video, raw: RawSequence) -> dict[int, dict[str, Array]]:
@@ -110,7 +134,7 @@ def _tracks(document: Mapping[str, Any], video: _Video, raw: RawSequence) -> dic
     joints = _joints(document, raw)
     given = document["annotations"]
     frames = [video.frames.get(annotation["image_id"]) for annotation in given]
-    people = [int(annotation["track_id"]) for annotation in given]
+    people = _people(given, raw)
     if None in frames:
         lost = given[frames.index(None)]
         raise BrokenFile(
@@ -134,6 +158,16 @@ def _tracks(document: Mapping[str, Any], video: _Video, raw: RawSequence) -> dic
         person: {name: values[begin:end] for name, values in fields.items()}
         for person, (begin, end) in zip(sorted(rows), pairwise(ends), strict=True)
     }
+
+
+def _people(annotations: list[Mapping[str, Any]], raw: RawSequence) -> list[int]:
+    """The person that each annotation is of."""
+    named = [annotation["track_id"] for annotation in annotations]
+    people = list(map(int, named))
+    if people != named:
+        odd = next(name for person, name in zip(people, named, strict=True) if person != name)
+        raise BrokenFile(f"{raw.path}: track_id should be a whole number, found {odd!r}")
+    return people
 
 
 def _joints(document: Mapping[str, Any], raw: RawSequence) -> list[int]:

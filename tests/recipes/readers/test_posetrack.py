@@ -1,5 +1,6 @@
 """The PoseTrack reader and views, trap by trap, and the two real files of the samples."""
 
+import copy
 import json
 import runpy
 from collections.abc import Callable
@@ -45,7 +46,7 @@ def edited(tmp_path: Path) -> Callable[..., list[Track]]:
     """Reads 000001_bonn_train after a change of its document."""
 
     def read_edited(change: Callable[[dict[str, Any]], Any]) -> list[Track]:
-        document = RAW["bonn"]()
+        document = copy.deepcopy(RAW["bonn"]())
         change(document)
         RAW["write_json"](tmp_path / BONN, document)
         return read(tmp_path)
@@ -107,6 +108,14 @@ def test_sizes_without_file_or_image_are_unknown(tmp_path: Path) -> None:
     RAW["write_json"](tmp_path / f"{TRAIN}/000002_mpii_train.json", RAW["mpii"]())
     (track,) = read(tmp_path, f"{TRAIN}/000002_mpii_train.json")
     assert (track.width, track.height) == (None, None)
+
+
+def test_sizes_that_differ_are_unknown(raw: Path, tmp_path: Path) -> None:
+    document = RAW["bonn"]()
+    document["images"][3]["width"] = 90
+    RAW["write_json"](tmp_path / BONN, document)
+    (tmp_path / "images").symlink_to(raw / "images")
+    assert {(track.width, track.height) for track in read(tmp_path)} == {(None, None)}
 
 
 def test_boxes_become_corners_and_missing_ones_stay_missing(tracks: dict[str, Track]) -> None:
@@ -237,6 +246,15 @@ class TestDamagedFiles:
                 lambda d: [i.update(file_name=f"../{i['file_name']}") for i in d["images"]],
                 "lies outside the dataset",
             ),
+            (lambda d: d["images"].clear(), "has annotations, but lists no images"),
+            (
+                lambda d: d["annotations"][3].update(track_id=1.5),
+                "track_id should be a whole number, found 1.5",
+            ),
+            (lambda d: d["images"][2].update(is_labeled="false"), "is_labeled .* found 'false'"),
+            (lambda d: d["images"][2].update(width="60"), "should be whole numbers, found '60' and 40"),
+            (lambda d: [i.update(height=0) for i in d["images"]], "should be whole numbers, found 60 and 0"),
+            (lambda d: d["annotations"][3]["keypoints"].__setitem__(0, 10**400), "OverflowError"),
         ],
     )
     def test_a_wrong_file_says_what_is_wrong(
