@@ -14,6 +14,7 @@ import hpsbench
 from hpsbench.bodies.joints import get_joint_set
 from hpsbench.errors import BadData
 from hpsbench.pipeline.parts import Part
+from hpsbench.pipeline.thinning import thin_through
 from hpsbench.recipes.access import RawRoot
 from hpsbench.recipes.manifest import Manifest
 from hpsbench.recipes.schema import Recipe
@@ -92,6 +93,7 @@ def assemble(job: PrepareJob, manifest: Manifest, parts: Sequence[Part], broken:
     Raises:
         BadData: no sequence is left.
     """
+    parts = thin_through(parts, job.recipe)
     blocks = [block for part in parts for block in part.blocks]
     skipped = Counter(part.skipped for part in parts if part.skipped)
     if broken:

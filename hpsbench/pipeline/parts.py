@@ -9,7 +9,7 @@ import json
 import mmap
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -53,6 +53,7 @@ class PartBlock:
         offsets: of its arrays in the block's bytes.
         rows: of each array.
         views: what each view keeps of it.
+        instead: arrays that take the place of the journal's.
     """
 
     journal: mmap.mmap
@@ -62,15 +63,16 @@ class PartBlock:
     offsets: Mapping[str, int]
     rows: int
     views: Mapping[str, ViewCount]
+    instead: Mapping[str, Array] = field(default_factory=dict)
 
     def arrays(self) -> Mapping[str, Array]:
-        """The block's arrays; read-only views of the mapped file."""
+        """The block's arrays; read-only views of the mapped file, but for those of `instead`."""
         found = {}
         for path, spec in self.specs.items():
             place = self.begin + self.offsets[path]
             values = np.frombuffer(self.journal, spec.stored, self.rows * spec.row_items, place)
             found[path] = values.reshape(self.rows, *spec.row_shape)
-        return found
+        return {**found, **self.instead}
 
 
 @dataclass(frozen=True, slots=True)

@@ -213,7 +213,8 @@ def rows_in_words(view: ViewRule) -> str:
         where = f" in {', '.join(view.thin.splits)}" if view.thin.splits else ""
         frames = "frame" if view.thin.counted == "numbers" else "accepted frame"
         first = f" from {view.thin.first}" if view.thin.counted == "numbers" else ""
-        said.append(f"every {view.thin.every}. {frames}{first}{where}")
+        whole = " of the whole dataset" if view.thin.counted == "dataset" else ""
+        said.append(f"every {view.thin.every}. {frames}{first}{whole}{where}")
     flags = [*(["valid"] if view.valid else []), *view.flags]
     if flags:
         said.append(" and ".join(f"`{flag}`" for flag in flags))

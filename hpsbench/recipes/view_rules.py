@@ -128,19 +128,20 @@ class Inside(_Strict):
 
 
 class Thin(_Strict):
-    """Keep every n-th frame of a track.
+    """Keep every n-th frame of a track, or of the dataset.
 
     Attributes:
         every: n.
         splits: where this holds; empty: everywhere.
-        counted: among the frames that the other rules `kept`, beginning with the first of them; or by the frames' own
-            `numbers`, before any other rule but that of the camera: `first`, `first` + n, `first` + 2n ...
+        counted: among the frames of a track that the other rules `kept`, beginning with the first of them; among those
+            of the whole `dataset`, track after track in the recipe's order (`pipeline/thinning.py`); or by the frames'
+            own `numbers`, before any other rule but that of the camera: `first`, `first` + n, `first` + 2n ...
         first: number of a recording's first frame, for `numbers`.
     """
 
     every: Annotated[int, Field(ge=1)]
     splits: list[str] = []
-    counted: Literal["kept", "numbers"] = "kept"
+    counted: Literal["kept", "dataset", "numbers"] = "kept"
     first: int = 0
 
 
@@ -200,4 +201,8 @@ class ViewRule(_Strict):
         over = getattr(self.box, "over", "all")
         if over == "thinned" and (self.thin is None or self.thin.counted != "numbers"):
             raise ValueError('box.over = "thinned" needs thin.counted = "numbers"')
+        if self.min_frames > 1 and self.thin is not None and self.thin.counted == "dataset":
+            raise ValueError(
+                'min_frames counts frames of a track, thin.counted = "dataset" does not; use one of them'
+            )
         return self

@@ -143,6 +143,9 @@ def view_track(track: Track, rule: ViewRule, recipe: Recipe) -> TrackView:
     `joint-outside-image`; `too-few-visible`; `thinned` (a view of a lower rate, counted among the frames that are left);
     `too-short` (fewer frames of the track are left than the rule asks for).
 
+    A view that is thinned through the whole dataset keeps all accepted frames here: which of them are left is known when
+    all tracks are there (`pipeline/thinning.py`).
+
     Raises:
         BadData: the rule needs a field, or the image's size, and the track does not have it.
     """

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from hpsbench.errors import BadData, UsageError
 from hpsbench.recipes.boxes import given_boxes, tight_boxes
@@ -72,6 +73,14 @@ def test_every_second_of_the_frames_that_are_left_is_kept() -> None:
         {"joint-outside-image": 1, "thinned": 2},
     )
     assert apply(track, inside=inside, thin={"every": 2, "splits": ["test"]})[0] == [0, 2, 3, 4, 5]
+
+
+def test_thinning_through_the_dataset_is_left_to_those_who_see_it_whole() -> None:
+    track = make_track([(1, 1), (-5, 1), (2, 2)])
+    rule: dict[str, Any] = {"inside": {"joints": JOINTS}, "thin": {"every": 2, "counted": "dataset"}}
+    assert apply(track, **rule) == ([0, 2], {"joint-outside-image": 1})
+    with pytest.raises(ValidationError, match="min_frames counts frames of a track"):
+        apply(track, min_frames=2, **rule)
 
 
 def test_short_tracks_are_counted_after_all_other_rules() -> None:
