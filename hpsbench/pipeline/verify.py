@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -100,7 +100,7 @@ def verify(
     root, report = Path(root), progress or silent
     recipe = get_recipe(dataset, recipes)
     path = store_path(root, dataset)
-    raw, skipped, images = None, Counter[str](), _Images()
+    raw, skipped, images, found = None, Counter[str](), _Images(), _Found()
     problems: list[Problem] = []
     sequences: list[RawSequence] = []
     try:
@@ -110,7 +110,7 @@ def verify(
             raise
     if raw is not None:
         sequences = find_sequences(recipe, raw.path)
-        problems += _check_raw(recipe, raw, sequences, skipped, images, report)
+        problems += _check_raw(recipe, raw, sequences, skipped, images, found, report)
     store = None
     if path.exists():
         problems += verify_store(path, lambda done, total, note: report(done, total, note))
@@ -118,11 +118,12 @@ def verify(
         if store is not None and raw is not None:
             problems += _check_origin(recipe, raw, store, root)
     synthetic = raw.is_synthetic if raw is not None else bool(store is not None and store.synthetic)
-    counts = [] if synthetic or store is None else _compare_counts(recipe, store)
-    if store is not None:
-        problems += [
-            _count_problem(count, recipe, store) for count in counts if count["found"] != count["value"]
-        ]
+    counts: list[dict[str, Any]] = []
+    if not synthetic and store is not None:
+        counts = _compare_counts(recipe, store)
+    elif not synthetic and raw is not None:
+        counts = found.compared(recipe)
+    problems += [_count_problem(count, recipe, store) for count in counts if count["found"] != count["value"]]
     if store is not None and not synthetic:
         problems += _check_lengths(recipe, store)
     return VerifyReport(
@@ -156,6 +157,7 @@ def _check_raw(
     sequences: Sequence[RawSequence],
     skipped: Counter[str],
     images: "_Images",
+    found: "_Found",
     report: Progress,
 ) -> Iterator[Problem]:
     if not raw.is_synthetic:
@@ -166,6 +168,7 @@ def _check_raw(
         try:
             tracks = list(read_sequence(recipe, sequence))
             images.look(raw.path, tracks)
+            found.add(tracks)
         except SequenceSkipped as reason:
             skipped[reason.reason] += 1
         except HpsbenchError as error:
@@ -208,6 +211,47 @@ def _check_extra(recipe: Recipe, raw: RawRoot, sequences: Sequence[RawSequence])
         shown = shown.encode(errors="backslashreplace").decode()  # names that are not UTF-8
         text = f"no split names these, and they are not read ({len(extra)}): {shown}"
         yield Problem(severity="warning", kind="extra-files", where=str(raw.path), text=text)
+
+
+@dataclass(slots=True)
+class _Found:
+    """What the raw files hold, split by split, for those who have made no store yet.
+
+    Attributes:
+        names: what is counted -> split -> names of the sequences, or of the tracks.
+        rows: split -> rows.
+    """
+
+    names: dict[str, dict[str, set[str]]] = field(default_factory=lambda: {"sequences": {}, "tracks": {}})
+    rows: Counter[str] = field(default_factory=Counter)
+
+    def add(self, tracks: Sequence[Track]) -> None:
+        """Count the tracks of one raw file."""
+        for track in tracks:
+            self.names["sequences"].setdefault(track.split, set()).add(track.sequence)
+            self.names["tracks"].setdefault(track.split, set()).add(track.key)
+            self.rows[track.split] += len(track)
+
+    def compared(self, recipe: Recipe) -> list[dict[str, Any]]:
+        """The recipe's expected counts that need neither views nor the clip table, beside what was found."""
+        return [
+            {**expected.model_dump(exclude={"where"}), "found": self._count(expected)}
+            for expected in recipe.expected
+            if expected.what in ("sequences", "tracks", "rows")
+            and not expected.where
+            and not (expected.what == "sequences" and _sized(recipe, expected.split))
+        ]
+
+    def _count(self, expected: Expected) -> int:
+        if expected.what == "rows":
+            return self.rows.total() if expected.split is None else self.rows[expected.split]
+        of = self.names[expected.what]
+        return len(set().union(*of.values()) if expected.split is None else of.get(expected.split, ()))
+
+
+def _sized(recipe: Recipe, split: str | None) -> bool:
+    """Whether the recipe says how many sequences a split has, which is compared by itself."""
+    return split is not None and recipe.splits[split].sequences is not None
 
 
 @dataclass(slots=True)
@@ -326,13 +370,16 @@ def _count(expected: Expected, store: ClipStore) -> int:
     return int(rows.sum())
 
 
-def _count_problem(count: Mapping[str, Any], recipe: Recipe, store: ClipStore) -> Problem:
+def _count_problem(count: Mapping[str, Any], recipe: Recipe, store: ClipStore | None) -> Problem:
     what = " ".join(str(part) for part in (count["split"], count["what"], count["view"]) if part)
     text = f"found {count['found']}, expected {count['value']} ({count['source']})"
-    left_out = _left_out(count, store)
+    left_out = "" if store is None else _left_out(count, store)
+    kind: Literal["count", "missing-files", "extra-files"] = "count"
+    if count["what"] == "sequences" and not _sized(recipe, count["split"]):
+        kind = "missing-files" if count["found"] < count["value"] else "extra-files"
     return Problem(
         severity="error" if count["certain"] else "warning",
-        kind="count",
+        kind=kind,
         where=what,
         text=f"{text}; the view leaves out {left_out}" if left_out else text,
         causes=tuple(_other_views(count, recipe)),

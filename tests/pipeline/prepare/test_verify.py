@@ -50,6 +50,42 @@ def test_real_data_is_counted_against_the_recipe(make_root: Callable[..., Path])
     assert any("validation" in cause for cause in missing[0].causes)
 
 
+def test_real_files_are_counted_before_there_is_a_store(
+    make_root: Callable[..., Path], tmp_path: Path
+) -> None:
+    root = make_root(own=True)
+    (root / "raw/3dpw/hpsbench-synthetic.json").unlink()
+    text = get_recipe("3dpw").path.read_text()
+    text = text[: text.index("[[expected]]")]
+    for split, what, value in (
+        ("", "sequences", 9),
+        ("", "rows", 5),
+        ("test", "tracks", 4),
+        ("test", "sequences", 1),
+    ):
+        text += f'[[expected]]\nwhat = "{what}"\nvalue = {value}\nsource = "test"\n'
+        text += f'split = "{split}"\n' if split else ""
+    text += '[[expected]]\nwhat = "rows"\nvalue = 1\nsource = "test"\nwhere = { gender = ["male"] }\n'
+    text += '[[expected]]\nwhat = "kept"\nview = "spin"\nvalue = 1\nsource = "test"\n'
+    (tmp_path / "own" / "datasets").mkdir(parents=True)
+    (tmp_path / "own" / "datasets" / "3dpw.toml").write_text(text)
+    report = verify("3dpw", root, recipes=tmp_path / "own")
+    assert report.store is None
+    found = {(count["split"], count["what"]): count["found"] for count in report.counts}
+    prepare("3dpw", root, accept_licence=True, recipes=tmp_path / "own")
+    after = verify("3dpw", root, recipes=tmp_path / "own")
+    wanted = {
+        (count["split"], count["what"]): count["found"] for count in after.counts if count["view"] is None
+    }
+    # What needs the clip table waits for the store; `splits` has the number of each split's sequences already.
+    assert list(found) == [(None, "sequences"), (None, "rows"), ("test", "tracks")]
+    assert all(wanted[key] == number for key, number in found.items() if key != (None, "rows"))
+    kinds = {problem.where: (problem.kind, problem.severity) for problem in report.problems}
+    assert kinds["sequences"] == ("missing-files", "error")
+    assert kinds["rows"] == ("count", "error")
+    assert "test tracks" not in kinds
+
+
 def test_the_count_of_another_view_is_explained_by_its_rule(
     make_root: Callable[..., Path], tmp_path: Path
 ) -> None:
