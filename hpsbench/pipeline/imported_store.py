@@ -20,6 +20,7 @@ from hpsbench.recipes.imports.rows import (
     RowReader,
     feature_blocks,
     joint_set_of,
+    joints_field_of,
     place_boxes,
     read_boxes,
 )
@@ -33,6 +34,7 @@ from hpsbench.store.writer import write_store
 from hpsbench.types import Array, Track
 
 ORIGIN = "import"
+_VIBE_KINDS = ("vibe-db", "vibe-h5")
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ class ImportJob:
     @cached_property
     def reader(self) -> RowReader:
         """Of its rows."""
-        return RowReader(self.file, self.facts, self.facts.joints_field.get(self.split, "joints3d"))
+        return RowReader(self.file, self.facts, joints_field_of(self.file, self.facts, self.split))
 
 
 def write_import(job: ImportJob, sha256: str, report: Progress) -> Counter[str]:
@@ -257,7 +259,7 @@ def _nodes(job: ImportJob) -> dict[str, dict[str, Any]]:
     for column, facts in {
         "keypoints2d": {"unit": "px", "frame": "image", "note": "missing where the confidence is 0"},
         job.reader.joints_field: {
-            "unit": "m", "frame": "camera", "missing": "nan", "note": job.facts.joints_note
+            "unit": "m", "frame": "camera", "missing": "nan", "note": job.facts.joints_note if job.file.kind in _VIBE_KINDS else "as in the file"
         },
     }.items():  # fmt: skip
         joint_set = joint_set_of(

@@ -297,7 +297,14 @@ def test_names_of_human36m_are_those_of_its_recipe() -> None:
     names = reversed(
         recipe.options["actions"].items()
     )  # of two names of one action, the first is in the store
-    assert values["action"] == {f"{number:02}": name for name, number in names}
+    by_number = {f"{number:02}": name for name, number in names}
+    aliases = {key: name for key, name in values["action"].items() if not key.isdigit()}
+    assert {key: name for key, name in values["action"].items() if key.isdigit()} == by_number
+    assert aliases == {
+        name: by_number[f"{number:02}"]
+        for name, number in recipe.options["actions"].items()
+        if by_number[f"{number:02}"] != name
+    }
 
 
 def test_motions_stay_in_the_world(rng: np.random.Generator, write_db: WriteDb, root: Path) -> None:
@@ -401,13 +408,18 @@ def test_spins_archive_is_read(
 def test_human_data_is_read(rng: np.random.Generator, tmp_path: Path, root: Path) -> None:
     path = tmp_path / "pw3d_test.npz"
     orient, body = rng.normal(size=(3, 3)), rng.normal(size=(3, 23, 3))
-    smpl = {"global_orient": orient, "body_pose": body, "betas": rng.normal(size=(3, 10))}
+    smpl = {"global_orient": orient, "body_pose": body, "betas": rng.normal(size=(3, 10)), "transl": orient}
+    features = rng.normal(size=(3, 16)).astype(np.float32)
     np.savez_compressed(
         path,
         image_path=np.array([f"imageFiles/a_00/image_{number:05d}.jpg" for number in range(3)]),
         bbox_xywh=np.array([[10.0, 20, 40, 60, 1]] * 3),
         smpl=np.array(smpl, dtype=object),
         keypoints2d=np.zeros((3, 190, 3)),
+        features=features,
+        __temporal_len__=np.array(3),
+        config=np.array("3dpw"),
+        cam_param=np.array([{"K": object}] * 3, dtype=object),
         meta=np.array({"gender": np.array(["f"] * 3)}, dtype=object),
     )
     store, summary = bring(path, root)
@@ -416,7 +428,111 @@ def test_human_data_is_read(rng: np.random.Generator, tmp_path: Path, root: Path
     assert store.views["tcmr"].bbox_cxcywh[0].tolist() == [30, 50, 60, 60]
     assert store.views["tcmr"].attrs["crop_scale"] == 1.0
     assert store.clips["gender"].tolist() == ["female"]
-    assert summary.left_out == ["keypoints2d"]
+    np.testing.assert_array_equal(store.features["spin-tcmr"].of(np.arange(3)), features)
+    assert summary.left_out == ["smpl.transl", "keypoints2d", "cam_param"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("bbox_xywh", np.zeros((4, 5)), r"bbox_xywh has shape \(4, 5\), expected \(3, 5\)"),
+        (
+            "smpl",
+            np.array({"betas": np.zeros((2, 10))}, dtype=object),
+            r"smpl\['betas'\] has float64 \(2, 10\)",
+        ),
+    ],
+)
+def test_damaged_human_data_is_named(key: str, value: Any, message: str, tmp_path: Path, root: Path) -> None:
+    path = tmp_path / "pw3d_test.npz"
+    images = np.array([f"imageFiles/a_00/image_{number:05d}.jpg" for number in range(3)])
+    np.savez(path, image_path=images, **{key: value})
+    with pytest.raises(ShapeError, match=message):
+        bring(path, root)
+
+
+def test_the_next_person_of_a_sequence_is_told_by_the_gender(
+    rng: np.random.Generator, tmp_path: Path, root: Path
+) -> None:
+    """Where the frames of the next person go on counting where the last one's end."""
+    path = tmp_path / "3dpw_test.npz"
+    np.savez(
+        path,
+        imgname=np.array([f"imageFiles/a_00/image_{number:05d}.jpg" for number in range(6)]),
+        center=rng.uniform(0, 500, (6, 2)), scale=rng.uniform(1, 2, 6), pose=rng.normal(size=(6, 72)),
+        shape=rng.normal(size=(6, 10)), gender=np.array(["f"] * 2 + ["m"] * 4),
+    )  # fmt: skip
+    store, _ = bring(path, root)
+    assert store.clips["track"].tolist() == ["a_00_0", "a_00_1"]
+    assert store.clips["length"].tolist() == [2, 4]
+    assert store.clips["gender"].tolist() == ["female", "male"]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "images", "tracks", "columns"),
+    [
+        (
+            "h36m",
+            ["S1_Directions_1.54138969_000001.jpg", "S5_SittingDown.60457274_002061.jpg"],
+            ["S1_Directions_1.54138969_0", "S5_SittingDown.60457274_0"],
+            {"subject": ["S1", "S5"], "camera": ["54138969", "60457274"], "action": ["Directions", "SittingDown"]},
+        ),
+        ("h36m", ["images/S9_WalkDog_1.55011271_000006.jpg"] * 1, ["S9_WalkDog_1.55011271_0"], {"action": ["WalkingDog"]}),
+        ("mpi-inf-3dhp", ["S4_Seq2_Cam0_001033.jpg", "S8_Seq1_Cam8_002165.jpg"], ["S4_Seq2_Cam0_0", "S8_Seq1_Cam8_0"], {}),
+        ("pennaction", ["/d/frames/0001/000001.jpg", "/d/frames/0002/000004.jpg"], ["0001_0", "0002_0"], {}),
+        ("posetrack", ["/d/images/val/003418_mpii_test/000000.jpg"], ["003418_mpii_test_0"], {}),
+        ("3dpw", ["000007.jpg"], ["images_0"], {}),
+    ],
+)  # fmt: skip
+def test_sequences_are_told_by_the_names_of_images(
+    dataset: str,
+    images: list[str],
+    tracks: list[str],
+    columns: dict[str, list[str]],
+    tmp_path: Path,
+    root: Path,
+) -> None:
+    """Frame numbers of two sequences that go up are no reason to take them for one."""
+    path = tmp_path / "a_train.npz"
+    n = len(images)
+    np.savez(path, imgname=np.array(images), center=np.full((n, 2), 99.0), scale=np.ones(n))
+    store, summary = bring(path, root, dataset, split="train")
+    assert store.clips["track"].tolist() == tracks
+    assert summary.notes[1:] == []
+    for column, values in columns.items():
+        assert store.clips[column].tolist() == values
+
+
+@pytest.mark.parametrize(
+    ("dataset", "joints", "field", "joint_set"),
+    [
+        ("h36m", 17, "joints3d", "h36m17_official"),  # mmpose's
+        ("h36m", 24, "joints3d", "spin_gt24"),  # SPIN's
+        ("mpi-inf-3dhp", 17, "joints3d", "mpii3d_test17_official"),  # annot3
+        ("mpi-inf-3dhp", 24, "joints3d_univ", "spin_gt24"),  # univ_annot3
+    ],
+)
+def test_joints_of_other_collections_have_names(
+    dataset: str,
+    joints: int,
+    field: str,
+    joint_set: str,
+    rng: np.random.Generator,
+    tmp_path: Path,
+    root: Path,
+) -> None:
+    path = tmp_path / "a_test.npz"
+    places = np.concatenate([rng.normal(size=(2, joints, 3)), np.ones((2, joints, 1))], axis=2)
+    names = np.array(["images/S9_Posing.54138969_000001.jpg", "images/S9_Posing.54138969_000002.jpg"])
+    np.savez(
+        path, imgname=names, center=np.full((2, 2), 99.0), scale=np.ones(2), S=places, part=rng.uniform(1, 99, (2, joints, 3))
+    )  # fmt: skip
+    store, _ = bring(path, root, dataset)
+    assert {name for name in store.frames if name.startswith("joints")} == {field}
+    assert (
+        store.frames[field].attrs["joint_set"] == store.frames["keypoints2d"].attrs["joint_set"] == joint_set
+    )
+    np.testing.assert_allclose(store.frames[field][:], places[..., :3], rtol=1e-6)
 
 
 def test_features_of_occluded_images_are_no_clean_ones(

@@ -61,6 +61,7 @@ class ProcessedFacts(BaseModel):
     joints: dict[str, JointSetId] = {}
     joints_field: dict[str, str] = {}
     joints_note: str = ""
+    also: dict[JointSetId, str] = {}
     root: str | None = None
     smpl: Literal["separate", "theta", "none"] = "none"
     valid: str | None = None

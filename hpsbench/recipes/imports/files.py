@@ -6,6 +6,7 @@ archives of SPIN and mmhuman3d.
 
 import shutil
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -85,6 +86,14 @@ _SPIN = {
     "has_smpl": ("has_smpl", ()),
     "gender": ("gender", ()),
 }
+_HUMAN_DATA = ("image_path", "bbox_xywh", "smpl", "meta", "features")
+_HUMAN_DATA_COLUMNS = {
+    "image_path": ("image", ()),
+    "pose": ("full_pose", (72,)),
+    "shape": ("betas", (10,)),
+    "gender": ("gender", ()),
+    "features": ("features", (-1,)),
+}
 
 
 @contextmanager
@@ -150,7 +159,8 @@ def _open_archive(path: Path, scratch: Path) -> Processed:
     if "imgname" in members:
         return _spin(path, _unpacked(path, members, scratch))
     if "image_path" in members:
-        return _human_data(path)
+        wanted = [name for name in members if name in _HUMAN_DATA]
+        return _human_data(path, _unpacked(path, wanted, scratch), members)
     if any(name.endswith("data.pkl") for name in members):
         raise BrokenFile(f"{path}: a torch checkpoint, no processed dataset; db files are joblib dumps")
     raise BrokenFile(
@@ -158,12 +168,12 @@ def _open_archive(path: Path, scratch: Path) -> Processed:
     )
 
 
-def _unpacked(path: Path, members: list[str], scratch: Path) -> dict[str, Any]:
-    """The arrays of an archive, mapped from copies in `scratch`; objects in memory."""
+def _unpacked(path: Path, names: list[str], scratch: Path) -> dict[str, Any]:
+    """Arrays of an archive, mapped from copies in `scratch`; objects in memory."""
     scratch.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, Any] = {}
     with zipfile.ZipFile(path) as archive:
-        for number, name in enumerate(members):
+        for number, name in enumerate(names):
             copy = scratch / f"{number}.npy"
             try:
                 with archive.open(f"{name}.npy") as packed, copy.open("wb") as target:
@@ -172,7 +182,7 @@ def _unpacked(path: Path, members: list[str], scratch: Path) -> dict[str, Any]:
             except (ValueError, EOFError):
                 copy.unlink(missing_ok=True)
                 arrays |= load_npz(path, keys=[name])
-            except (zipfile.BadZipFile, KeyError, OSError) as error:
+            except (zipfile.BadZipFile, zlib.error, KeyError, OSError) as error:
                 raise BrokenFile(f"{path}: {name} is damaged ({error})") from error
     return arrays
 
@@ -193,36 +203,59 @@ def _boxes(centers: Array, sizes: Array) -> Array:
     return np.concatenate([np.asarray(centers), np.asarray(sizes)], axis=1)
 
 
-def _human_data(path: Path) -> Processed:
+def _human_data(path: Path, arrays: dict[str, Any], members: list[str]) -> Processed:
     """HumanData: boxes as corner and size, which need not be squares, SMPL parameters in a dictionary.
 
-    Its 190 joints have no names here.
+    Its 190 joints have no names here. Arrays that are not used are not read.
     """
-    arrays: dict[str, Any] = load_npz(path)
-    flat = {"image_path": arrays.pop("image_path")}
-    smpl = _dictionary(arrays.pop("smpl", None))
-    rows = len(flat["image_path"])
+    images = arrays["image_path"]
+    rows, flat = len(images), {"image_path": images}
+    smpl = _dictionary(arrays.get("smpl"))
+    used = {"betas"} & set(smpl)
     if {"global_orient", "body_pose"} <= set(smpl):
-        body = np.asarray(smpl["body_pose"]).reshape(rows, -1)
-        flat["pose"] = np.concatenate([np.asarray(smpl["global_orient"]).reshape(rows, 3), body], axis=1)
+        used |= {"global_orient", "body_pose"}
+        parts = [_rows_of(path, smpl, key, rows) for key in ("global_orient", "body_pose")]
+        flat["pose"] = np.concatenate(parts, axis=1)
     if "betas" in smpl:
-        flat["shape"] = np.asarray(smpl["betas"]).reshape(rows, -1)[:, :10]
-    genders = _dictionary(arrays.pop("meta", None)).get("gender")
-    if genders is not None and len(genders) == rows:
-        flat["gender"] = np.asarray(genders)
-    boxes = arrays.pop("bbox_xywh", None)
-    layout = {key: (str(value.dtype), value.shape) for key, value in {**flat, **arrays}.items()}
-    wanted = {
-        "image_path": ("image", ()), "pose": ("full_pose", (72,)), "shape": ("betas", (10,)), "gender": ("gender", ())
-    }  # fmt: skip
-    found = _from_arrays(path, "humandata", flat, wanted)
+        flat["shape"] = _rows_of(path, smpl, "betas", rows)[:, :10]
+    meta = _dictionary(arrays.get("meta"))
+    if meta.get("gender") is not None and len(meta["gender"]) == rows:
+        flat["gender"] = np.asarray(meta["gender"])
+    if "features" in arrays:
+        flat["features"] = arrays["features"]
+    found = _from_arrays(path, "humandata", flat, _HUMAN_DATA_COLUMNS)
     columns = dict(found.columns)
-    if boxes is not None:
-        side = boxes[:, 2:4].max(axis=1, keepdims=True)
-        cxcywh = _boxes(boxes[:, :2] + boxes[:, 2:4] / 2, np.repeat(side, 2, axis=1))
-        columns["bbox"] = Column((4,), lambda a, b: cxcywh[a:b], len(cxcywh))
-    left_out = [key for key in arrays if not key.startswith("__") and key != "config"]
+    if "bbox_xywh" in arrays:
+        columns["bbox"] = _corner_boxes(path, arrays["bbox_xywh"], rows)
+    layout = {key: (str(value.dtype), value.shape) for key, value in {**arrays, **flat}.items()}
+    left_out = [f"smpl.{key}" for key in smpl if key not in used]
+    left_out += [
+        name for name in members if name not in (*_HUMAN_DATA, "config") and not name.startswith("__")
+    ]
     return Processed(path, "humandata", rows, columns, layout, left_out)
+
+
+def _rows_of(path: Path, smpl: Mapping[str, Any], key: str, rows: int) -> Array:
+    """An entry of HumanData's `smpl`, one row per frame."""
+    values = np.asarray(smpl[key])
+    if values.dtype.kind not in "fiu" or not values.ndim or len(values) != rows:
+        raise ShapeError(
+            f"{path}: smpl[{key!r}] has {values.dtype} {values.shape}, expected {rows} rows of numbers"
+        )
+    return values.reshape(rows, -1)
+
+
+def _corner_boxes(path: Path, boxes: Array, rows: int) -> Column:
+    """HumanData's boxes (corner, width, height, confidence) as centres and the sides of squares."""
+    if boxes.ndim != 2 or len(boxes) != rows or boxes.shape[1] not in (4, 5):
+        raise ShapeError(f"{path}: bbox_xywh has shape {boxes.shape}, expected ({rows}, 5)")
+
+    def read(start: int, stop: int) -> Array:
+        part = np.asarray(boxes[start:stop])
+        side = part[:, 2:4].max(axis=1, keepdims=True)
+        return _boxes(part[:, :2] + part[:, 2:4] / 2, np.repeat(side, 2, axis=1))
+
+    return Column((4,), read, rows)
 
 
 def _dictionary(value: Any) -> dict[str, Any]:

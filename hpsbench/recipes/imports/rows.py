@@ -32,8 +32,14 @@ def joint_set_of(file: Processed, column: str, facts: ProcessedFacts) -> str | N
     if column not in file.columns:
         return None
     size = file.columns[column].row_shape[0]
-    known = [*facts.keypoints, *facts.joints.values()]
+    known = [*facts.keypoints, *facts.joints.values(), *facts.also]
     return next((name for name in known if len(get_joint_set(name)) == size), _SETS_BY_SIZE.get(size))
+
+
+def joints_field_of(file: Processed, facts: ProcessedFacts, split: str) -> str:
+    """The store's field for the file's 3D joints."""
+    joint_set = joint_set_of(file, "joints3d", facts)
+    return facts.also.get(joint_set or "") or facts.joints_field.get(split, "joints3d")
 
 
 def missing_joints(joints: FloatArray, joint_set: str | None) -> tuple[BoolArray, BoolArray]:

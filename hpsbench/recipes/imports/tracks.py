@@ -39,6 +39,7 @@ class FileTrack:
         spans: rows of the file, first and last + 1, in frame order.
         numbers: the frame numbers of each span, as the dataset counts.
         ordinal: 0, or how many tracks of this name came before.
+        image: the first, without the machine's path; None where the file names none.
         image_source: with `{frame_id}`, or None where the file tells none or their numbers are not the frames'.
         gender: `male`, `female`, `neutral`, or None where the file doesn't say.
         info: sequence, person, subject, action, camera, as far as the name tells.
@@ -48,6 +49,7 @@ class FileTrack:
     spans: list[tuple[int, int]] = field(default_factory=list)
     numbers: list[IntArray] = field(default_factory=list)
     ordinal: int = 0
+    image: str | None = None
     image_source: str | None = None
     gender: str | None = None
     info: dict[str, str] = field(default_factory=dict)
@@ -112,7 +114,7 @@ def find_tracks(file: Processed, facts: ProcessedFacts) -> Tracks:
     for run in _runs(file, facts):
         runs += 1
         track = last.get(run.full_name)
-        if track is not None and numbered and run.numbers[0][0] > track.numbers[-1][-1]:
+        if track is not None and numbered and _goes_on(track, run):
             track.spans.append((run.start, run.stop))
             track.numbers.append(np.concatenate(run.numbers))
             rejoined += 1
@@ -123,7 +125,7 @@ def find_tracks(file: Processed, facts: ProcessedFacts) -> Tracks:
         restarted += track is not None
         numbers = np.concatenate(run.numbers)
         track = FileTrack(
-            run.full_name, [(run.start, run.stop)], [numbers], ordinal, _source(run), _gender(run)
+            run.full_name, [(run.start, run.stop)], [numbers], ordinal, run.image, _source(run), _gender(run)
         )
         if not numbered and track.image_source is None:
             track.numbers = [numbers - numbers[0] + facts.offset]
@@ -144,6 +146,11 @@ def _step(tracks: list[FileTrack]) -> int | None:
         jumps, times = np.unique(np.diff(track.frame_id), return_counts=True)
         counts.update(dict(zip(jumps.tolist(), times.tolist(), strict=True)))
     return min(counts, key=lambda jump: (-counts[jump], jump), default=None)
+
+
+def _goes_on(track: FileTrack, run: "_Run") -> bool:
+    """Whether a run's frames come after the track's, and nothing says that it is another person."""
+    return bool(run.numbers[0][0] > track.numbers[-1][-1]) and _gender(run) == track.gender
 
 
 def _number_source(file: Processed, facts: ProcessedFacts) -> str | None:
@@ -168,6 +175,10 @@ def _runs(file: Processed, facts: ProcessedFacts) -> Iterator[_Run]:
         changes = names[1:] != names[:-1]
         if numbers is not None:
             changes |= np.diff(numbers) <= 0
+        if (
+            genders is not None
+        ):  # the next person, whose frames may go on counting where those of the last one end
+            changes |= genders[1:] != genders[:-1]
         starts = [0, *(np.flatnonzero(changes) + 1).tolist(), end - begin]
         for first, stop in pairwise(starts):
             name = str(names[first])
@@ -176,6 +187,9 @@ def _runs(file: Processed, facts: ProcessedFacts) -> Iterator[_Run]:
             if follows and own is not None:
                 assert run is not None
                 follows = bool(own[0] > run.numbers[-1][-1])
+            if follows and genders is not None:
+                assert run is not None
+                follows = run.genders == {str(genders[0]).lower()}
             if not follows:
                 if run is not None:
                     yield run
@@ -227,10 +241,12 @@ def _portable_image(path: str, facts: ProcessedFacts) -> str:
 
 
 def _sequence_of(image: str, facts: ProcessedFacts) -> str:
-    """Which sequence an image belongs to: what `images` calls so, else its folder."""
+    """Which sequence an image belongs to: what `images` calls so, else its folder, else its name without the number."""
     found = re.fullmatch(facts.images, image)
     told = found.groupdict().get("sequence") if found else None
-    return told or image.rpartition("/")[0]
+    if told is None and "/" not in image and (parts := _LAST_NUMBER.match(image)):
+        told = parts[1].rstrip("_-. ")
+    return told or image.rpartition("/")[0] or "images"
 
 
 def _numbers(file: Processed, source: str, begin: int, end: int, facts: ProcessedFacts) -> IntArray:
@@ -307,11 +323,21 @@ def _parse(track: FileTrack, facts: ProcessedFacts, *, by_image: bool) -> dict[s
     """Sequence and person, and what else the name tells. Tracks by images are numbered in their sequence."""
     name = track.name.replace(".tfrecord-", "-")
     if by_image:
-        return {"sequence": name, "person": str(track.ordinal)}
+        found = re.fullmatch(facts.images, track.image or "")
+        return {"sequence": name, "person": str(track.ordinal), **_columns(found, facts)}
     found = re.fullmatch(facts.track, name)
-    told = {key: value for key, value in (found.groupdict() if found else {}).items() if value is not None}
-    sequence, person = told.pop("sequence", name), told.pop("person", "0")
+    told = _groups(found)
+    sequence, person = told.get("sequence", name), told.get("person", "0")
     if track.ordinal:
         person = f"{person}~{track.ordinal + 1}"
-    columns = {key: facts.values.get(key, {}).get(told[key], told[key]) for key in _COLUMNS if key in told}
-    return {"sequence": sequence, "person": person, **columns}
+    return {"sequence": sequence, "person": person, **_columns(found, facts)}
+
+
+def _groups(found: re.Match[str] | None) -> dict[str, str]:
+    return {key: value for key, value in (found.groupdict() if found else {}).items() if value is not None}
+
+
+def _columns(found: re.Match[str] | None, facts: ProcessedFacts) -> dict[str, str]:
+    """Columns of the clip table that a name tells, as a store of the raw files has them."""
+    told = _groups(found)
+    return {key: facts.values.get(key, {}).get(told[key], told[key]) for key in _COLUMNS if key in told}
