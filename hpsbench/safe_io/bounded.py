@@ -1,7 +1,9 @@
 """Files opened with limits, and the words in which they are refused."""
 
+import errno
 import io
 import mmap
+import stat
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 
 MIB = 1 << 20
 _PART = 256 << 10
+_NO_SUCH = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 MAX_BYTES = 2048 * MIB
 """Default limit on what one file may hold: the largest official body model has 0.3 GB."""
 
@@ -170,11 +173,15 @@ def file_size(path: Path, max_bytes: int) -> int:
         MissingData: no such file.
         BrokenFile: not a file, empty, or larger than the limit.
     """
-    if not path.exists():
-        raise MissingData(f"{path}: no such file")
-    if not path.is_file():
+    try:
+        found = path.stat()
+    except OSError as error:
+        if error.errno in _NO_SUCH:
+            raise MissingData(f"{path}: no such file") from error
+        raise
+    if not stat.S_ISREG(found.st_mode):
         raise BrokenFile(f"{path}: a folder, where a file was expected")
-    size = path.stat().st_size
+    size = found.st_size
     if size == 0:
         raise BrokenFile(f"{path}: the file is empty; download or copy it again")
     if size > max_bytes:
