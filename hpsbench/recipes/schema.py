@@ -100,6 +100,8 @@ class FieldFacts(_Strict):
         optional: some tracks, or single frames or joints of them, may lack it; they are NaN.
         note: what a user has to know to use it.
         false_means: for flags: the reason under which views count the frames in which it is false.
+        projected_within: for keypoints that are projections of `joints3d`: pixels by which they differ at most, on average
+            over a frame's joints; absent where they were detected.
     """
 
     unit: Literal["m", "px", "rad"] | None = None
@@ -108,6 +110,7 @@ class FieldFacts(_Strict):
     optional: bool = False
     note: str = ""
     false_means: str | None = None
+    projected_within: float | None = None
 
     @model_validator(mode="after")
     def _joint_sets_differ(self) -> "FieldFacts":

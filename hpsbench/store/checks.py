@@ -12,7 +12,7 @@ import numpy as np
 
 from hpsbench.bodies.joints import convert_indices
 from hpsbench.errors import HpsbenchError
-from hpsbench.geometry.cameras import project
+from hpsbench.geometry.cameras import project, project_h36m
 from hpsbench.store import layout
 from hpsbench.store.arrays import RowArray
 from hpsbench.store.clips import COLUMNS, MAY_MISS
@@ -24,7 +24,9 @@ LONGEST_BODY = 4.0  # metres between two joints of one person
 LARGEST_BETA = 20.0
 # Radians; axis-angle vectors longer than this are another unit, but that of the root, which may go round and round.
 LARGEST_ROTATION = 4 * np.pi
-KEYPOINT_TOLERANCE = 0.25  # distance of keypoints from projected joints, relative to the person's size
+KEYPOINT_TOLERANCE = (
+    0.25  # distance of detected keypoints from projected joints, relative to the person's size
+)
 SWAPPED_SHARE = 0.2  # of a track's frames that may lie further away
 
 
@@ -236,7 +238,11 @@ def _limb_problem(change: Change) -> Problem:
 def _check_projection(
     store: ClipStore, track: TrackRows, values: dict[str, Array], valid: BoolArray
 ) -> Iterator[Problem]:
-    """Projected joints lie near the detected keypoints; a detector's slips are allowed for."""
+    """Projected joints lie near the keypoints.
+
+    Of detected ones a detector's slips are allowed for; those that are projections (attribute `projected_within`) differ
+    by a few pixels.
+    """
     sets = [store.frames[name].attrs.get("joint_set") for name in ("joints3d", "keypoints2d")]
     if None in sets or store.frames["joints3d"].attrs.get("frame") != "camera":
         return
@@ -246,7 +252,7 @@ def _check_projection(
     joints = values["joints3d"][valid][:, source[common]].astype(np.float64)
     if len(points) == 0 or not np.isfinite(joints).all() or (joints[..., 2] <= 0).all():
         return
-    pixels = project(joints, values["intrinsics"][valid].astype(np.float64))
+    pixels = _projected(joints, values, valid)
     size = np.linalg.norm(pixels.max(axis=1) - pixels.min(axis=1), axis=1)
     distance = np.linalg.norm(pixels - points[..., :2], axis=2)
     seen = points[..., 2] > 0.3
@@ -254,13 +260,28 @@ def _check_projection(
     if not frames.any():
         return
     mean = (distance * seen).sum(axis=1)[frames] / seen.sum(axis=1)[frames]
-    far = mean > KEYPOINT_TOLERANCE * size[frames]
+    within = store.frames["keypoints2d"].attrs.get("projected_within")
+    limit = KEYPOINT_TOLERANCE * size[frames] if within is None else float(within)
+    far = mean > limit
     if far.mean() > SWAPPED_SHARE:
+        allowed = f"{KEYPOINT_TOLERANCE:.0%} of the person's size" if within is None else f"{within:g} px"
         text = (
-            f"in {int(far.sum())} of {len(far)} frames the projected joints lie more than {KEYPOINT_TOLERANCE:.0%} of "
-            f"the person's size from the keypoints (median {np.median(mean):.0f} px)"
+            f"in {int(far.sum())} of {len(far)} frames the projected joints lie more than {allowed} from the keypoints "
+            f"(median {np.median(mean):.0f} px)"
         )
         yield _error("reprojection", track.track, text)
+
+
+def _projected(joints: FloatArray, values: dict[str, Array], valid: BoolArray) -> FloatArray:
+    """(T, J, 2) pixels, through the lens where it is known."""
+    intrinsics = values["intrinsics"][valid].astype(np.float64)
+    lens = values.get("distortion")
+    pixels: FloatArray = (
+        project(joints, intrinsics)
+        if lens is None or not np.isfinite(lens[valid]).all()
+        else project_h36m(joints, intrinsics, lens[valid].astype(np.float64))
+    )
+    return pixels
 
 
 def _check_views(store: ClipStore) -> Iterator[Problem]:

@@ -71,7 +71,11 @@ def make_checked(tmp_path: Path, rng: np.random.Generator) -> Callable[..., Path
                 "frame": "camera",
                 **options.get("joints3d", {}),
             },
-            "frames/keypoints2d": {"joint_set": "3dpw18", "joint_names": list(DETECTED.names)},
+            "frames/keypoints2d": {
+                "joint_set": "3dpw18",
+                "joint_names": list(DETECTED.names),
+                **options.get("keypoints2d", {}),
+            },
             "views/tcmr": {
                 **rule,
                 "counts": options.get("counts", {"test": {"rows": FRAMES, "kept": FRAMES}}),
@@ -133,6 +137,41 @@ def test_implausible_values_are_found(
     problems = verify_store(make_checked(change))
     assert problem in [(p.severity, p.kind) for p in problems]
     assert any(text in p.text and p.where.startswith("a_0") for p in problems)
+
+
+def test_keypoints_that_are_projections_lie_within_pixels(make_checked: Callable[..., Path]) -> None:
+    """A camera that is a little off: nothing for detected keypoints, an error for projected ones."""
+
+    def shift(pixels: float) -> Callable[[dict[str, Any]], None]:
+        return lambda fields: fields["intrinsics"].__setitem__((slice(None), 0, 2), 320 + pixels)
+
+    within = {"projected_within": 10.0}
+    assert found(make_checked(shift(14))) == []
+    assert found(make_checked(shift(4), keypoints2d=within)) == []
+    (problem,) = verify_store(make_checked(shift(14), keypoints2d=within))
+    assert (problem.severity, problem.kind) == ("error", "reprojection")
+    assert "in 30 of 30 frames the projected joints lie more than 10 px from the keypoints" in problem.text
+
+
+def test_the_lens_is_used_where_it_is_known(make_checked: Callable[..., Path]) -> None:
+    lens = np.array([-0.9, 0.4, 0.0, 0.02, -0.03])
+
+    def bend(fields: dict[str, Any]) -> None:
+        nearest = [j if j >= 0 else SMPL.index("head") for j in convert_indices(SMPL, DETECTED)]
+        fields["joints3d"][..., 0] *= 3
+        x, y = (fields["joints3d"][:, nearest, axis] / fields["joints3d"][:, nearest, 2] for axis in (0, 1))
+        r2 = x**2 + y**2
+        gain = 1 + lens[0] * r2 + lens[1] * r2**2 + lens[3] * y + lens[4] * x
+        fields["keypoints2d"][..., 0] = 500 * (x * gain + lens[4] * r2) + 320
+        fields["keypoints2d"][..., 1] = 500 * (y * gain + lens[3] * r2) + 180
+
+    def known(fields: dict[str, Any]) -> None:
+        bend(fields)
+        fields["distortion"] = np.tile(lens, (FRAMES, 1))
+
+    within = {"projected_within": 10.0}
+    assert ("error", "reprojection") in found(make_checked(bend, keypoints2d=within))
+    assert found(make_checked(known, keypoints2d=within)) == []
 
 
 def test_a_root_may_turn_round_and_round(make_checked: Callable[..., Path]) -> None:
