@@ -7,6 +7,7 @@ use grows with the number of frames by a few numbers each, not with features or 
 import hashlib
 import os
 import re
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -155,15 +156,28 @@ def import_file(
         return replace(job, crop_scale=1.0) if opened.kind in _CROP_KINDS or job.fixed_box else job
 
     if dry_run:
-        with open_processed(file, root / WORK / f"{store_name}.dry-run-{os.getpid()}") as opened:
+        with open_processed(file, _scratch_of_dry_run(root, store_name)) as opened:
             return _summary(opened_job(opened), None, Counter(), time.monotonic() - started, dry_run=True)
     arguments = {"file": file, "dataset": dataset, "root": root, "split": chosen, "view": wanted}
+    _scratch_of_dry_run(root, store_name)
     with lock(root, store_name), open_processed(file, root / WORK / store_name) as opened:
         _pass_licence(recipe, root, RawRoot(file.parent, {} if synthetic else None), accept_licence)
         with record_run(root, f"import-{dataset}", arguments) as record:
             summary = _run(opened_job(opened), report, started)
             record["summary"] = summary.to_json_dict()
     return summary
+
+
+def _scratch_of_dry_run(root: Path, store_name: str) -> Path:
+    """A folder of this process alone; what a dry run that was killed left is removed."""
+    for folder in (root / WORK).glob(f"{store_name}.dry-run-*"):
+        try:
+            os.kill(int(folder.name.rpartition("-")[2]), 0)
+        except (ProcessLookupError, ValueError):
+            shutil.rmtree(folder, ignore_errors=True)
+        except PermissionError:  # a process of someone else
+            continue
+    return root / WORK / f"{store_name}.dry-run-{os.getpid()}"
 
 
 def _split_of(file: Path, split: str | None, recipe: Recipe, facts: ProcessedFacts) -> str:

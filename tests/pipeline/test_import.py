@@ -568,6 +568,9 @@ def test_a_dry_run_leaves_what_an_import_unpacked(db: dict[str, Any], write_db: 
     unpacked = root / ".hpsbench" / "work" / "3dpw-import-3dpw_test_db" / "unpacked.pt"
     unpacked.parent.mkdir(parents=True)
     unpacked.write_bytes(b"of another process")
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    unpacked.parent.with_name(f"{unpacked.parent.name}.dry-run-{gone.pid}").mkdir()
     import_file(write_db(db, pack=zlib.compress), "3dpw", root, dry_run=True)
     assert unpacked.read_bytes() == b"of another process"
     assert [path.name for path in unpacked.parent.parent.iterdir()] == [unpacked.parent.name]
