@@ -83,19 +83,23 @@ def find_fit(raw: RawSequence, wanted: Wanted) -> Fit | None:
                 f"the recipe of {raw.name}: options.fits.source {entry['source']!r} is none of {', '.join(_READERS)}"
             )
         for pattern in entry["files"]:
-            path = _path(raw.root, pattern, wanted)
-            if path is not None and path.is_file():
+            for path in _paths(raw.root, pattern, wanted):
                 fit = _READERS[entry["source"]](path, entry["source"], wanted)
                 if fit is not None and fit.has.any():
                     return fit
     return None
 
 
-def _path(root: Path, pattern: str, wanted: Wanted) -> Path | None:
-    """None if the pattern needs the recording's name and nobody knows it."""
+def _paths(root: Path, pattern: str, wanted: Wanted) -> list[Path]:
+    """Files of a pattern (a folder may be `*`); none if it needs the recording's name and nobody knows it."""
     if "{name}" in pattern and wanted.name is None:
-        return None
-    return root / pattern.format(subject=wanted.subject, name=wanted.name, camera=wanted.camera)
+        return []
+    named = pattern.format(subject=wanted.subject, name=wanted.name, camera=wanted.camera)
+    before, star, after = named.partition("*/")
+    if not star:
+        return [root / named] if (root / named).is_file() else []
+    found = (folder / after for folder in sorted((root / before).glob("*/")))
+    return [path for path in found if path.is_file()]
 
 
 def _read_mosh(path: Path, source: str, wanted: Wanted) -> Fit | None:

@@ -18,6 +18,7 @@ from hpsbench.safe_io.bounded import broken_if_unreadable, file_size
 from hpsbench.types import FloatArray
 
 SUBJECTS, CAMERAS = 11, 4
+_TRIALS = 32  # rows of `mapping` that name recordings
 _EXTRINSICS, _INTRINSICS = 6, 9  # numbers per camera and subject, and per camera
 _W0 = SUBJECTS * CAMERAS * _EXTRINSICS + CAMERAS * _INTRINSICS
 _LARGEST = 16 << 20  # bytes; the real file has 50 kB
@@ -136,14 +137,17 @@ def _part(root: ElementTree.Element, name: str, path: Path) -> ElementTree.Eleme
 
 
 def _names(mapping: ElementTree.Element, path: Path) -> dict[tuple[int, int, int], str]:
-    """Rows of action, subaction and one base name per subject; the row above has the subjects' names."""
+    """Rows of action, subaction and one base name per subject; the row above has the subjects' names.
+
+    Two trials of 16 actions; the real file has more rows, which mean something else.
+    """
     rows = [[(cell.text or "").strip() for cell in row] for row in mapping]
     if not rows or [name[:1] for name in rows[0][2:]] != ["S"] * len(rows[0][2:]) or len(rows[0]) < 3:
         raise BrokenFile(f"{path}: mapping does not begin with a row of subjects")
     subjects = [int(name[1:]) if name[1:].isdigit() else -1 for name in rows[0][2:]]
     return {
         (subject, int(row[0]), int(row[1])): name
-        for row in rows[1:]
+        for row in rows[1 : 1 + _TRIALS]
         if len(row) > 2 and row[0].isdigit() and row[1].isdigit()
         for subject, name in zip(subjects, row[2:], strict=False)
         if name

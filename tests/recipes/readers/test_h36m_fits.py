@@ -135,6 +135,13 @@ class TestMosh:
         np.testing.assert_array_equal(track.fields["betas"][15], betas)
         assert "transl" not in track.fields
 
+    @pytest.mark.parametrize("place", ["neutrMosh/S9", "neutrMosh/other/S9"])
+    def test_the_folder_above_the_subjects_may_have_any_name(self, place: str, raw: Path) -> None:
+        RAW["write_mosh"](raw, 9, 2, 1, 2, np.zeros((4, 72)), np.zeros(10))
+        (raw / place).parent.mkdir(exist_ok=True)
+        (raw / "neutrMosh/neutrSMPL_H3.6/S9").rename(raw / place)
+        assert read(raw).fields["has_smpl"].sum() == 4
+
     def test_another_camera_has_none(self, raw: Path) -> None:
         RAW["write_mosh"](raw, 9, 2, 1, 3, np.zeros((4, 72)), np.zeros(10))
         assert not read(raw).fields["has_smpl"].any()

@@ -46,6 +46,13 @@ def test_angles_turn_about_x_then_y_then_z(tmp_path: Path) -> None:
     np.testing.assert_allclose(extrinsics, want, atol=1e-12)
 
 
+def test_rows_beyond_the_sixteen_actions_name_no_recordings(path: Path) -> None:
+    text = path.read_text()
+    extra = "".join(f"<td>{cell}</td>" for cell in ("2", "1", *["Directions 9"] * 11))
+    path.write_text(text.replace("</mapping>", f"<tr>{extra}</tr></mapping>"))
+    assert read_metadata(path).names[1, 2, 1] == "Directions 1"
+
+
 def test_recordings_go_by_their_base_names(path: Path) -> None:
     metadata = read_metadata(path)
     assert metadata.recording(1, "Directions 1") == (2, 1)
