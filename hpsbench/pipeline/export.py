@@ -169,9 +169,24 @@ def _origin(store: ClipStore, job: "_Job") -> dict[str, Any]:
         "limit": store.attrs.get("limit"),
         "view": job.view,
         "features": job.feature_set,
+        **({} if job.feature_set is None else {"extracted": _extracted(store, job.feature_set, job.rows)}),
         "recipe_sha256": store.attrs.get("recipe_sha256"),
         "hpsbench": hpsbench.__version__,
     }
+
+
+def _extracted(store: ClipStore, features: str, rows: IntArray) -> dict[str, Any]:
+    """What made the features; the hit frames of a corruption are counted as rows of the file."""
+    attrs = store.features[features].attrs
+    record = attrs.get("corruption")
+    if isinstance(record, Mapping) and "hits" in record:
+        place = {row: number for number, row in enumerate(rows.tolist())}
+        found = [i for i, row in enumerate(record["hits"]["row"]) if row in place]
+        hits = {name: [values[i] for i in found] for name, values in record["hits"].items()}
+        record = {**record, "hits": {**hits, "row": [place[row] for row in hits["row"]]}}
+    return {
+        "extractor": attrs["extractor"], "weights_sha256": attrs["weights_sha256"], "corruption": record
+    }  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from hpsbench.errors import AccessStepMissing, MissingData, ResumeMismatch, UnknownName, UsageError
-from hpsbench.pipeline.imported_marks import file_marks, origin_file, read_origin
+from hpsbench.pipeline.imported_marks import feature_marks, file_marks, origin_file, read_origin
 from hpsbench.pipeline.imported_store import (
     ORIGIN,
     ImportJob,
@@ -34,6 +34,7 @@ from hpsbench.recipes.imports.files import Processed, open_processed
 from hpsbench.recipes.schema import Recipe
 from hpsbench.store.reader import read_attributes
 
+ALL = "all"
 _CROP_KINDS = ("spin-npz", "humandata")  # whose boxes are the crops: what views enlarge boxes by is in them
 Ask = Callable[[str], bool | None]
 
@@ -110,7 +111,8 @@ def import_file(
         file: the processed file.
         dataset: key of the dataset that it was made from.
         root: data root.
-        split: of the file's frames; None: what its name tells (`mpii3d_val_db.pt` is the test set).
+        split: of the file's frames; None: what the note of an export beside it tells, or its name (`mpii3d_val_db.pt` is the
+            test set).
         view: whose boxes and crops these are, a view of the recipe; None: its default view, and no crop scale is noted.
             Boxes of SPIN's and mmhuman3d's files are the crops themselves, whatever the view: their crop scale is 1.
         name: of the store, instead of the one above.
@@ -141,17 +143,17 @@ def import_file(
             f"--dataset {origin['dataset']}"
         )
     synthetic = synthetic or bool(origin.get("synthetic"))
-    chosen = _split_of(file, split, recipe, facts)
+    chosen = _split_of(file, split or origin.get("split"), recipe, facts)
     wanted = view or origin.get("view") or recipe.default_view
     stated = wanted in recipe.views and (view is not None or "view" in origin)
     if wanted not in recipe.views:
         raise UnknownName(f"view of {dataset}", wanted, recipe.views)
-    marks = file_marks(file)
+    marks = feature_marks(file, origin)
 
     def opened_job(opened: Processed) -> ImportJob:
-        crop_scale = recipe.views[wanted].crop_scale if stated else marks.crop_scale
+        crop_scale = recipe.views[wanted].crop_scale if stated else file_marks(file).crop_scale
         job = ImportJob(
-            root, recipe, facts, opened, chosen, wanted, stated, crop_scale, marks.corruption, synthetic, store_name
+            root, recipe, facts, opened, chosen, wanted, stated, crop_scale, marks, synthetic, store_name
         )  # fmt: skip
         return replace(job, crop_scale=1.0) if opened.kind in _CROP_KINDS or job.fixed_box else job
 
@@ -181,7 +183,9 @@ def _scratch_of_dry_run(root: Path, store_name: str) -> Path:
 
 
 def _split_of(file: Path, split: str | None, recipe: Recipe, facts: ProcessedFacts) -> str:
-    """The split of a file's frames: as the user says, else as its name does."""
+    """The split of a file's frames: as the user or an export says, else as its name does."""
+    if split == ALL and facts.whole is not None:
+        return facts.whole.split
     if split is not None and split not in recipe.splits:
         raise UnknownName(f"split of {recipe.key}", split, recipe.splits)
     chosen = split or facts.split_of(file)
@@ -257,6 +261,8 @@ def _notes(job: ImportJob, fields: Sequence[str]) -> list[str]:
             + (f"crop scale {job.crop_scale}" if job.crop_scale else "crop scale unknown")
             + "; --view names another"
         )
+    if job.feature_set is not None and job.marks.condition is not None:
+        notes.append(f"the features are of corrupted images: {job.marks.condition}")
     if not job.found.gaps_known:
         notes.append("the file has no frame numbers: frames may be missing inside of clips")
     if job.found.rejoined or job.found.restarted:

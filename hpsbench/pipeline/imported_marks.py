@@ -2,12 +2,41 @@
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from hpsbench.errors import BrokenFile
 
 ORIGIN_FORMAT = "hpsbench-export"
+
+
+class FeatureMarks(NamedTuple):
+    """What is known of a file's features.
+
+    Attributes:
+        extractor: SPIN's network, unless an export says otherwise.
+        weights_sha256: of it; None where unknown.
+        corruption: of the images, as a feature set's attributes have it; a name where nothing else is known; None: clean.
+        condition: name of the corruption in the feature set's name, or None.
+    """
+
+    extractor: str = "spin"
+    weights_sha256: str | None = None
+    corruption: Mapping[str, Any] | str | None = None
+    condition: str | None = None
+
+
+def feature_marks(file: Path, origin: Mapping[str, Any]) -> FeatureMarks:
+    """By the note of an export, else by the file's name."""
+    said = origin.get("extracted")
+    if not isinstance(said, dict):
+        named = file_marks(file).corruption
+        return FeatureMarks(corruption=named, condition=named)
+    condition = str(origin.get("features")).partition("+")[2] or None
+    return FeatureMarks(
+        str(said.get("extractor", "spin")), said.get("weights_sha256"), said.get("corruption"), condition
+    )
 
 
 class FileMarks(NamedTuple):

@@ -11,6 +11,7 @@ import numpy as np
 
 from hpsbench.bodies.joints import get_joint_set
 from hpsbench.errors import BadData
+from hpsbench.pipeline.imported_marks import FeatureMarks
 from hpsbench.pipeline.work import Progress
 from hpsbench.recipes.imports.facts import ProcessedFacts
 from hpsbench.recipes.imports.files import Processed
@@ -31,7 +32,7 @@ from hpsbench.store.clips import ClipRow, cut_clips
 from hpsbench.store.feature_sets import FeatureSetWriter
 from hpsbench.store.layout import ArraySpec, field_spec
 from hpsbench.store.writer import write_store
-from hpsbench.types import Array, Track
+from hpsbench.types import Array, IntArray, Track
 
 ORIGIN = "import"
 _VIBE_KINDS = ("vibe-db", "vibe-h5")
@@ -48,7 +49,7 @@ class ImportJob:
         split, view: of all its frames.
         view_stated: whether the user or the file said which view it is.
         crop_scale: of the crops behind its features; None where unknown.
-        corruption: of the images behind them, or None.
+        marks: what is known of its features.
         synthetic: whether the data is.
         name: of the store.
     """
@@ -61,7 +62,7 @@ class ImportJob:
     view: str
     view_stated: bool
     crop_scale: float | None
-    corruption: str | None
+    marks: FeatureMarks
     synthetic: bool
     name: str
 
@@ -75,7 +76,9 @@ class ImportJob:
         """Name of the feature set, or None."""
         if "features" not in self.file.columns:
             return None
-        return f"spin-{self.view}" + (f"+{self.corruption}" if self.corruption else "")
+        return f"{self.marks.extractor}-{self.view}" + (
+            f"+{self.marks.condition}" if self.marks.condition else ""
+        )
 
     @cached_property
     def found(self) -> Tracks:
@@ -281,6 +284,18 @@ def _nodes(job: ImportJob) -> dict[str, dict[str, Any]]:
     return nodes
 
 
+def _in_store(record: Mapping[str, Any] | str | None, rows: IntArray) -> Mapping[str, Any] | str | None:
+    """A corruption whose hit frames are counted as the store's rows, not as the file's (`rows`: those of the store's)."""
+    if not isinstance(record, Mapping) or "hits" not in record:
+        return record
+    place = np.empty(len(rows), dtype=np.int64)
+    place[rows] = np.arange(len(rows))
+    found = place[np.asarray(record["hits"]["row"], dtype=np.int64)]
+    order = np.argsort(found, kind="stable").tolist()
+    hits = {name: [values[i] for i in order] for name, values in record["hits"].items()}
+    return {**record, "hits": {**hits, "row": found[order].tolist()}}
+
+
 def write_features(job: ImportJob, sha256: str, report: Progress) -> None:
     """The file's features as a feature set, chunk by chunk; goes on where it was interrupted."""
     if job.feature_set is None:
@@ -295,11 +310,11 @@ def write_features(job: ImportJob, sha256: str, report: Progress) -> None:
         rows=np.arange(len(rows)),
         dim=shape[0],
         attrs={
-            "extractor": "spin",
-            "weights_sha256": None,
+            "extractor": job.marks.extractor,
+            "weights_sha256": job.marks.weights_sha256,
             "view": job.view,
             "crop_scale": job.crop_scale,
-            "corruption": job.corruption,
+            "corruption": _in_store(job.marks.corruption, rows),
             "origin": ORIGIN,
             "imported": {"file": job.file.path.name, "sha256": sha256},
             "synthetic": job.synthetic,

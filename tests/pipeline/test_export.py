@@ -325,6 +325,33 @@ def content(path: str | Path) -> dict[str, Any]:
     return {**arrays, "clips": opened.clips.to_dict("list")}
 
 
+def test_an_import_knows_what_made_exported_features(store: Path, tmp_path: Path) -> None:
+    """Corrupted features are no clean ones, and those of another network not SPIN's, only because they went through a file."""
+    kept = np.flatnonzero(open_store(store).views["tcmr"].keep)
+    hits = {"row": [3, 7, 41, 60], "size": [5, 6, 7, 8]}  # the view leaves row 7 out
+    record = {"version": 2, "mode": "center", "ratio": 0.5, "seed": 0, "hits": hits}
+    said = {
+        "extractor": "embedded",
+        "weights_sha256": "ab",
+        "view": "tcmr",
+        "crop_scale": 1.3,
+        "corruption": record,
+    }
+    name = "embedded-tcmr+center-0.5x1-s0"
+    writer = FeatureSetWriter.create(store, name, rows=kept, dim=4, attrs=said)
+    writer.write(0, np.random.default_rng(4).normal(size=(len(kept), 4)).astype(np.float32))
+    writer.finish()
+    file = tmp_path / "mine.pt"
+    export_store(store, features=name, out=file)
+    summary = import_file(file, "3dpw", tmp_path / "root")
+    assert (summary.features, summary.split) == (name, "test")
+    assert "the features are of corrupted images: center-0.5x1-s0" in summary.notes
+    attrs = open_store(summary.store).features[name].attrs
+    assert (attrs["extractor"], attrs["weights_sha256"]) == ("embedded", "ab")
+    places = [int(np.flatnonzero(kept == row)[0]) for row in (3, 41, 60)]
+    assert attrs["corruption"] == {**record, "hits": {"row": places, "size": [5, 7, 8]}}
+
+
 @pytest.fixture
 def pennaction(tmp_path: Path) -> Callable[[], Path]:
     def write() -> Path:
