@@ -68,9 +68,10 @@ def read_sequence(raw: RawSequence) -> Iterator[Track]:
 
 
 def _record_track(raw: RawSequence, number: int, example: Example) -> Track:
-    frames = int(_numbers(example, "meta/N", 1)[0])
-    if not 0 < frames < 1 << 31:
-        raise BrokenFile(f"{example.where}: meta/N is {frames}; expected a number of frames")
+    (said,) = _numbers(example, "meta/N", 1).tolist()
+    if not (0 < said < 1 << 31 and said == int(said)):
+        raise BrokenFile(f"{example.where}: meta/N is {said}; expected a number of frames")
+    frames = int(said)
     points = _keypoints(example, frames)
     check_finite(points, f"record {number}", raw)
     normalised = any(name in example for name in _NORMALISED)
@@ -96,8 +97,9 @@ def _keypoints(example: Example, frames: int) -> FloatArray:
     """(N, 25, 3) in the file's unit, which keeps joints in rows: x, y, flag."""
     toes = next((name for name in _TOE_NAMES if name in example and len(example[name])), None)
     first, last = _BODY, _BODY + _FACE
+    body = _numbers(example, "image/xys", 2 * _BODY * frames)  # before room is made for what meta/N says
     points = np.zeros((frames, 3, first + _FACE + _TOES))
-    points[:, :2, :first] = _numbers(example, "image/xys", 2 * _BODY * frames).reshape(frames, 2, _BODY)
+    points[:, :2, :first] = body.reshape(frames, 2, _BODY)
     points[:, 2, :first] = _numbers(example, "image/visibilities", _BODY * frames).reshape(frames, _BODY)
     points[:, :, first:last] = _numbers(example, "image/face_pts", 3 * _FACE * frames).reshape(
         frames, 3, _FACE
@@ -135,6 +137,10 @@ def _crop_size(example: Example, frames: int) -> tuple[int | None, int | None]:
     if "image/heightwidths" not in example:
         return None, None
     sizes = _numbers(example, "image/heightwidths", 2 * frames).reshape(frames, 2)
+    if not (np.isfinite(sizes) & (sizes >= 1)).all():
+        raise BrokenFile(
+            f"{example.where}: image/heightwidths should be sizes in pixels, found {sizes.min()}"
+        )
     return (int(sizes[0, 1]), int(sizes[0, 0])) if (sizes == sizes[0]).all() else (None, None)
 
 
