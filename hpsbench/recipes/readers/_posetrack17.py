@@ -26,7 +26,11 @@ def to_2018(document: Mapping[str, Any]) -> dict[str, Any]:
         people = list(_people(entry.get("annorect") or []))
         labelled = entry.get("is_labeled") or [bool(people)]
         images.append(
-            {"id": number, "file_name": _only(entry["image"])["name"], "is_labeled": bool(_only(labelled))}
+            {
+                "id": number,
+                "file_name": _only(entry["image"])["name"],
+                "is_labeled": bool(int(_only(labelled))),
+            }
         )
         annotations += [
             {**person, "image_id": number, "id": f"{number}/{i}"} for i, person in enumerate(people)
@@ -36,10 +40,14 @@ def to_2018(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _people(people: Any) -> Iterator[dict[str, Any]]:
-    for person in _list(people):
-        points = np.zeros((len(get_joint_set(_NEW)), 3))
-        for point in _list(_only(person.get("annopoints") or [{}]).get("point") or []):
-            row = get_joint_set(_NEW).index(get_joint_set(_OLD).names[_only(point["id"])])
+    old, new = get_joint_set(_OLD), get_joint_set(_NEW)
+    for person in filter(None, _list(people)):  # an empty structure is nobody
+        points = np.zeros((len(new), 3))
+        for point in _list((_only(person.get("annopoints") or [{}]) or {}).get("point") or []):
+            number = int(_only(point["id"]))
+            if not 0 <= number < len(old):
+                raise ValueError(f"joint {number}; there are {len(old)}")
+            row = new.index(old.names[number])
             visible = point.get("is_visible") or [1]
             points[row] = [_only(point["x"]), _only(point["y"]), float(_only(visible))]
         annotation = {"track_id": _only(person["track_id"]), "keypoints": points.ravel().tolist()}

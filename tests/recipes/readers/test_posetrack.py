@@ -215,6 +215,24 @@ class TestLayouts:
         assert str(track.image_source).format(frame_id=7) == "images/bonn_5sec/000342_mpii/00000007.jpg"
         assert kept(track) == [3, 4, *range(6, 13)]
 
+    def test_empty_structures_of_posetrack17_are_nobody_and_nothing(self, tmp_path: Path) -> None:
+        name, document = f"{TRAIN}/000342_mpii_train.json", RAW["document_2017"]()
+        document["annolist"][0]["annorect"] = [{}]
+        document["annolist"][1] |= {"annorect": [[]], "is_labeled": ["0"]}
+        document["annolist"][6]["annorect"][0]["annopoints"] = [[]]
+        RAW["write_json"](tmp_path / name, document)
+        (track,) = read(tmp_path, name)
+        assert track.frame_id.tolist() == list(range(3, 13))
+        assert kept(track) == [3, 4, 6, *range(8, 13)]
+
+    @pytest.mark.parametrize("number", [-1, 15])
+    def test_joints_that_posetrack17_does_not_have_are_refused(self, number: int, tmp_path: Path) -> None:
+        name, document = f"{TRAIN}/000342_mpii_train.json", RAW["document_2017"]()
+        document["annolist"][5]["annorect"][0]["annopoints"][0]["point"][0]["id"] = [number]
+        RAW["write_json"](tmp_path / name, document)
+        with pytest.raises(BrokenFile, match=f"joint {number}; there are 15"):
+            read(tmp_path, name)
+
 
 class TestDamagedFiles:
     @pytest.mark.parametrize(
