@@ -252,6 +252,7 @@ TABLE: dict[str, dict[str, Make]] = {
         "zero-length track": threedpw(lambda d: d.__setitem__("img_frame_ids", np.arange(0))),
         "wrong unit": threedpw(lambda d: d.__setitem__("jointPositions", [j * 1000 for j in d["jointPositions"]])),
         "wrong unit (rotations)": threedpw(lambda d: d.__setitem__("poses", [p * 57.3 for p in d["poses"]])),
+        "wrong unit (keypoints)": threedpw(lambda d: d.__setitem__("poses2d", [p * [[1 / 640], [1 / 360], [1]] for p in d["poses2d"]])),
     },
     "amass": {
         "missing key": amass(lambda a: a.pop("mocap_framerate")),

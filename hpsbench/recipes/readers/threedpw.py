@@ -11,7 +11,7 @@ import numpy as np
 from hpsbench.errors import BrokenFile
 from hpsbench.geometry.cameras import rotate_to_camera, world_to_camera
 from hpsbench.geometry.rotations import axis_angle_to_rotmat, rotmat_to_axis_angle
-from hpsbench.recipes.readers._checks import check_finite, check_metres, check_radians
+from hpsbench.recipes.readers._checks import check_finite, check_metres, check_pixels, check_radians
 from hpsbench.recipes.readers._jpeg import jpeg_size
 from hpsbench.recipes.sequences import RawSequence
 from hpsbench.safe_io import load_pickle
@@ -139,6 +139,8 @@ def _check_values(document: Mapping[str, Any], person: int, raw: RawSequence) ->
     check_finite(
         np.asarray(document["betas"][person], dtype=np.float64).reshape(1, -1), f"betas[{person}]", raw
     )
+    points = np.asarray(document["poses2d"][person], dtype=np.float64).transpose(0, 2, 1)
+    check_pixels(points, f"poses2d[{person}]", raw)
     if valid.any():
         rows = slice(None) if valid.all() else valid
         joints = np.asarray(document["jointPositions"][person], dtype=np.float64)[rows].reshape(-1, 24, 3)
