@@ -10,6 +10,7 @@ import numpy as np
 
 from hpsbench.errors import HpsbenchError, MissingRawFiles
 from hpsbench.pipeline.assemble import store_path
+from hpsbench.pipeline.image_checks import ImageChecks
 from hpsbench.pipeline.work import Progress, silent
 from hpsbench.recipes.access import SYNTHETIC_MARK, RawRoot, find_raw
 from hpsbench.recipes.catalog import get_recipe
@@ -84,7 +85,7 @@ def verify(
 ) -> VerifyReport:
     """Check a dataset's raw files and its clip store, whichever are there. Nothing is written but a hash cache.
 
-    Every raw sequence is read; images are counted, not decoded.
+    Every raw sequence is read; images are counted and the first of each sequence measured, not decoded.
 
     Args:
         dataset: key of a recipe.
@@ -100,7 +101,7 @@ def verify(
     root, report = Path(root), progress or silent
     recipe = get_recipe(dataset, recipes)
     path = store_path(root, dataset)
-    raw, skipped, images, found = None, Counter[str](), _Images(), _Found()
+    raw, skipped, images, found = None, Counter[str](), ImageChecks(), _Found()
     problems: list[Problem] = []
     sequences: list[RawSequence] = []
     try:
@@ -156,7 +157,7 @@ def _check_raw(
     raw: RawRoot,
     sequences: Sequence[RawSequence],
     skipped: Counter[str],
-    images: "_Images",
+    images: ImageChecks,
     found: "_Found",
     report: Progress,
 ) -> Iterator[Problem]:
@@ -252,48 +253,6 @@ class _Found:
 def _sized(recipe: Recipe, split: str | None) -> bool:
     """Whether the recipe says how many sequences a split has, which is compared by itself."""
     return split is not None and recipe.splits[split].sequences is not None
-
-
-@dataclass(slots=True)
-class _Images:
-    """What is known of the images after reading some sequences.
-
-    Attributes:
-        lacking: names of annotated images that are not there.
-        containers: names of videos and shards of annotated frames that are not there.
-        unannotated: images in the same folders that nothing is annotated in.
-    """
-
-    lacking: list[str] = field(default_factory=list)
-    containers: set[str] = field(default_factory=set)
-    unannotated: int = 0
-
-    def look(self, root: Path, tracks: Sequence[Track]) -> None:
-        """Compare what a sequence's tracks need with what is there; folders are listed once."""
-        needed = set()
-        for track in tracks:
-            name, _, inner = (track.image_source or "").partition("#")
-            if inner and not (root / name).is_file():
-                self.containers.add(name)
-            elif name and not inner:
-                needed |= {name.format(frame_id=frame) for frame in np.asarray(track.frame_id).tolist()}
-        folders, endings = {str(Path(name).parent) for name in needed}, {Path(name).suffix for name in needed}
-        held = {
-            f"{folder}/{path.name}"
-            for folder in folders
-            if (root / folder).is_dir()
-            for path in (root / folder).iterdir()
-            if path.suffix in endings
-        }
-        self.lacking += sorted(needed - held)
-        self.unannotated += len(held - needed)
-
-    def problems(self, root: Path) -> Iterator[Problem]:
-        """What features cannot be extracted without."""
-        for what, names in (("images", self.lacking), ("videos", sorted(self.containers))):
-            if names:
-                text = f"{len(names)} {what} are missing, the first is {names[0]}; features cannot be extracted without"
-                yield Problem(severity="warning", kind="image-missing", where=str(root), text=text)
 
 
 def _check_origin(recipe: Recipe, raw: RawRoot, store: ClipStore, root: Path) -> Iterator[Problem]:
