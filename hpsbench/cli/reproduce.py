@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hpsbench.cli.console import as_typed, emit_json, note, out, progress, table
+from hpsbench.cli.console import as_typed, emit_json, note, out, plain, progress, table
 from hpsbench.cli.options import HERE, AsJson, Device, DryRun, Recipes, Root, Workers
 from hpsbench.errors import UsageError
 
@@ -87,9 +87,13 @@ def reproduce_command(
         paths += publish(found, boards, forms)
     if json:
         emit_json(found.to_json())
-        return
-    _show(found)
-    note("written: " + ", ".join(map(str, paths)))
+    else:
+        _show(found)
+        note("written: " + ", ".join(map(str, paths)))
+    for problem in found.failed:
+        note(f"failed: {plain(problem)}")
+    if found.failed:
+        raise typer.Exit(1)
 
 
 def _match(texts: list[str] | None) -> dict[str, Any] | None:
@@ -105,15 +109,21 @@ def _match(texts: list[str] | None) -> dict[str, Any] | None:
         key, equals, values = text.partition("=")
         if not equals:
             raise UsageError(f"--only {text!r}: expected key=value, for example --only ratio=0,0.33")
-        wanted[key.strip()] = [_value(value.strip()) for value in values.split(",")]
+        parts = [
+            value.strip() for value in dict.fromkeys((*values.split(","), values))
+        ]  # a label may have commas
+        wanted[key.strip()] = [meant for part in parts for meant in _values(part)]
     return wanted
 
 
-def _value(text: str) -> Any:
+def _values(text: str) -> list[Any]:
+    """What a text may mean in a cell: the label 8, or the number."""
+    if text.lower() in ("true", "false"):
+        return [text.lower() == "true", text]
     try:
-        return float(text)
+        return [float(text), text]
     except ValueError:
-        return text
+        return [text]
 
 
 def _show_plan(plan: dict[str, Any], json: bool) -> None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from hpsbench.errors import CheckpointMismatch, MissingCheckpoint, UnknownName
+from hpsbench.errors import CheckpointMismatch, MissingCheckpoint, UnknownName, UsageError
 from hpsbench.features import embedded
 from hpsbench.features.flow import list_flow_extractors, load_flow
 from hpsbench.features.images import normalise
@@ -279,10 +279,23 @@ def file_sha256(path: Path) -> str:
 
 
 def choose_device(wanted: str = "auto") -> str:
-    """`auto` -> `cuda` where torch finds one, else `cpu`; other names are returned as they are."""
-    if wanted != "auto":
-        return wanted
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    """`auto` -> `cuda` where torch finds one, else `cpu`; other names are returned as they are.
+
+    Raises:
+        UsageError: no device of that name, or none here.
+    """
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(wanted)
+    except RuntimeError:
+        raise UsageError(f"--device {wanted!r}: expected auto, cpu or cuda[:N]") from None
+    here = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= here:
+        raise UsageError(
+            f"--device {wanted!r}: torch finds {here} CUDA device{'s' * (here != 1)} here; 'auto' takes what is there"
+        )
+    return wanted
 
 
 def describe(extractor: Extractor) -> dict[str, Any]:

@@ -157,7 +157,7 @@ def need_some(where: str, cells: Sequence[Cell], match: Match) -> None:
     """
     if select(cells, match):
         return
-    chosen = " and ".join(f"{key}={value}" for key, value in match.items())
+    chosen = " and ".join(f"{key}={_as_typed(value)}" for key, value in match.items())
     told = []
     for key in match:
         values = sorted(
@@ -168,6 +168,14 @@ def need_some(where: str, cells: Sequence[Cell], match: Match) -> None:
         {"row", "method", "variant", "dataset", "metric"}.union(*(cell.condition for cell in cells))
     )
     raise UsageError(f"{where}: no cell has {chosen}. There are: {'; '.join(told)}. Keys: {', '.join(keys)}")
+
+
+def _as_typed(wanted: Any) -> str:
+    """Values that are looked for, as a person would type them: of a label with commas the whole."""
+    if not isinstance(wanted, (list, tuple)):
+        return str(wanted)
+    texts = [value for value in wanted if isinstance(value, str)] or list(map(str, wanted))
+    return next((text for text in texts if "," in text), ",".join(texts))
 
 
 def fill_of(table: Table, cell: Cell) -> Fill:

@@ -200,8 +200,10 @@ def _measured(
     short = next((f for f in parts if f.undertrained), None)
     if short is not None:
         return sign * total, None, f"{short.cell.row} is undertrained"
-    if not any(f.results for f in parts):
+    if all(f.counted for f in parts):
         return sign * total, (sign * total, sign * total), None
+    if not any(f.results for f in parts):
+        return sign * total, None, "times on one machine have no interval"
     if not all(f.results for f in parts):
         return sign * total, None, "one side was counted, the other measured"
     return _paired(better, worse, sign, factor)

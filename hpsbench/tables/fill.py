@@ -29,6 +29,7 @@ class Filled:
         undertrained: whether a training behind it was shorter than its recipe declares.
         trained: the trainings behind it.
         flags: of the results.
+        counted: whether the value is counted or looked up, and so exact.
         why_not: why nothing was measured.
     """
 
@@ -41,6 +42,7 @@ class Filled:
     undertrained: bool = False
     trained: tuple[Trained, ...] = ()
     flags: tuple[str, ...] = ()
+    counted: bool = False
     why_not: str | None = None
 
     def difference(self, *, synthetic: bool | None) -> float | None:
@@ -120,7 +122,8 @@ def fill_from_costs(cell: Cell, method: str) -> Filled:
     counted = {"params_m": row.params_m, "flops_g": row.flops_g}
     if cell.metric not in counted:
         return Filled(cell=cell, why_not=f"{cell.metric} is not counted")
-    return Filled(cell=cell, measured=counted[cell.metric], n=1, why_no_interval="counted, not sampled")
+    why = "counted, not sampled"
+    return Filled(cell=cell, measured=counted[cell.metric], n=1, why_no_interval=why, counted=True)
 
 
 def fill_from_window(cell: Cell, system: str) -> Filled:
@@ -128,7 +131,8 @@ def fill_from_window(cell: Cell, system: str) -> Filled:
     from hpsbench.models._catalog import read_card
 
     frames = read_card(system)["inputs"]["window"]
-    return Filled(cell=cell, measured=float(frames), n=1, why_no_interval="a property of the system")
+    why = "a property of the system"
+    return Filled(cell=cell, measured=float(frames), n=1, why_no_interval=why, counted=True)
 
 
 def fill_from_time(cell: Cell, part: TimeOf, device: str) -> Filled:
@@ -140,7 +144,7 @@ def fill_from_time(cell: Cell, part: TimeOf, device: str) -> Filled:
         cell=cell,
         measured=float(sum(p.milliseconds or 0.0 for p in chosen)),
         n=TIMED_CALLS,
-        why_no_interval="a median of calls on this machine",
+        why_no_interval="the fastest of these calls on this machine",
     )
 
 

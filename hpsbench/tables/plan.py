@@ -1,7 +1,7 @@
 """From a table's fills to the steps that fill its cells: which there are, which are done, how long the rest takes."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -44,6 +44,7 @@ from hpsbench.tables.inputs import (
     set_is_made,
     target_is_made,
 )
+from hpsbench.tables.planned import CellPlan, TablePlan
 from hpsbench.tables.recipes import decisive, left_out, named_sources, shorter, steps_of, toml
 from hpsbench.tables.schema import Fill, Match, Table
 from hpsbench.tables.steps import Record, Step
@@ -88,73 +89,6 @@ class Options:
     command: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CellPlan:
-    """How one cell is filled: by evaluations (one a seed), or not, and why."""
-
-    cell: Cell
-    fill: Fill
-    evaluations: tuple[str, ...] = ()
-    why_not: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class TablePlan:
-    """All of a table.
-
-    Attributes:
-        table: the facts.
-        synthetic: whether the stores at hand are synthetic; None where there is none.
-        cells: the paper's, then the controls.
-        steps: by id, in an order in which they can run.
-        record: of what was done.
-        is_done: whether a step's outcome is there.
-        missing: stores that are not there and are planned with all the same.
-    """
-
-    table: Table
-    synthetic: bool | None
-    cells: tuple[CellPlan, ...]
-    steps: Mapping[str, Step]
-    record: Record
-    is_done: Callable[[Step], bool]
-    missing: tuple[AbsentStore, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """For JSON: what would be run."""
-        rows = []
-        for step in self.steps.values():
-            seconds, runs = self.record.estimate(step)
-            done = self.is_done(step)
-            rows.append(
-                {
-                    "id": step.id,
-                    "kind": step.kind,
-                    "label": step.label,
-                    "exists": done,
-                    "units": step.units,
-                    "seconds": 0.0 if done else round(seconds, 1),
-                    "estimated_from": runs,
-                    "needs": list(step.needs),
-                }
-            )
-        missing: dict[str, int] = {}
-        for plan in self.cells:
-            if plan.why_not is not None:
-                missing[plan.why_not] = missing.get(plan.why_not, 0) + 1
-        return {
-            "table": self.table.id,
-            "synthetic": self.synthetic,
-            "plan": rows,
-            "exist": len([row for row in rows if row["exists"]]),
-            "seconds": round(sum(float(str(row["seconds"])) for row in rows), 1),
-            "cells": len(self.cells),
-            "missing": [store.to_json() for store in self.missing],
-            "left_out": sorted({d for step in self.steps.values() for d in step.what.get("left_out", ())}),
-            "cannot": [{"why_not": why, "cells": number} for why, number in missing.items()],
-        }
-
-
 def plan_table(table: Table, root: Path, options: Options, *, assume: bool = False) -> TablePlan:
     """The steps that fill a table on the stores under a root; touches nothing.
 
@@ -165,7 +99,8 @@ def plan_table(table: Table, root: Path, options: Options, *, assume: bool = Fal
         assume: go on as if stores that are missing were there, to show what will be needed; else cells that need one say so.
 
     Raises:
-        UsageError: the table's file does not say what fills one of its cells, or `only` chooses none.
+        UsageError: the table's file does not say what fills one of its cells, `only` chooses none, or no recipe of the
+            table takes `sets`.
     """
     planner = _Planner(table, root, options, assume)
     cells = table_cells(table)
@@ -173,6 +108,7 @@ def plan_table(table: Table, root: Path, options: Options, *, assume: bool = Fal
     if options.only is not None:
         need_some(table.id, [cell for cell, _ in wanted], options.only)
     planned = tuple(planner.cell(cell, fill) for cell, fill in wanted)
+    planner.check_sets()
     return TablePlan(
         table=table,
         synthetic=planner.synthetic,
@@ -182,6 +118,11 @@ def plan_table(table: Table, root: Path, options: Options, *, assume: bool = Fal
         is_done=planner.is_done,
         missing=tuple(planner.absent[dataset] for dataset in sorted(planner.absent)),
     )
+
+
+def told(problem: HpsbenchError, root: Path) -> str:
+    """What went wrong, as a page that others read may say it: the data root is `R`."""
+    return str(problem).replace(f"{root}/", "R/") if root.is_absolute() else str(problem)
 
 
 class _Planner:
@@ -201,11 +142,23 @@ class _Planner:
         self.streams: dict[tuple[str, bool], bool] = {}
         self.evaluations: dict[tuple[Any, ...], str] = {}
         self.inputs = Inputs(root, self.store, self._add, options.recipes)
+        self.problems: list[HpsbenchError] = []
+
+    def check_sets(self) -> None:
+        """Refuse overrides that no training recipe of the table takes.
+
+        Raises:
+            UsageError: that of the first recipe.
+        """
+        if self.options.sets and not self.steps:
+            for problem in self.problems:
+                if isinstance(problem, UsageError):
+                    raise problem
 
     def cell(self, cell: Cell, fill: Fill) -> CellPlan:
         """How a cell is filled."""
         why = fill.why_not
-        if why is None and self.options.only is not None and not matches(cell, self.options.only):
+        if self.options.only is not None and not matches(cell, self.options.only):
             why = LEFT_OUT
         if why is not None or not (fill.train or fill.system):
             return CellPlan(cell=cell, fill=fill, why_not=why)
@@ -214,7 +167,8 @@ class _Planner:
             evaluations = tuple(self._once(cell, fill, seed) for seed in self._seeds(fill))
         except HpsbenchError as problem:
             self.steps = begun
-            return CellPlan(cell=cell, fill=fill, why_not=str(problem))
+            self.problems.append(problem)
+            return CellPlan(cell=cell, fill=fill, why_not=told(problem, self.root))
         return CellPlan(cell=cell, fill=fill, evaluations=evaluations)
 
     def is_done(self, step: Step) -> bool:
@@ -375,7 +329,8 @@ class _Planner:
             found.append({**read.identity, **beside, **about_store(store)})
         if not found:
             raise MissingStore(
-                f"training recipe {recipe.name!r}: none of its sources is prepared under {self.root}"
+                f"training recipe {recipe.name!r}: none of its sources is prepared: "
+                + ", ".join(sorted({source.dataset for source in recipe.all_sources()}))
             )
         return found, needs
 
@@ -458,9 +413,16 @@ class _Planner:
     def _open(self, dataset: str) -> Stock:
         try:
             store: Stock = open_store(self._path(dataset))
-        except (MissingStore, IncompleteStore):
+        except (MissingStore, IncompleteStore) as problem:
             if not self.assume:
-                raise
+                what = (
+                    "its preparation was interrupted"
+                    if isinstance(problem, IncompleteStore)
+                    else "not prepared"
+                )
+                raise type(problem)(
+                    f"{dataset}: {what}; 'hpsbench prepare {dataset}' makes its store"
+                ) from None
             self.absent[dataset] = store = absent_store(dataset, self.root, self.options.recipes)
         if self.synthetic is not None and store.synthetic != self.synthetic:
             raise UsageError(

@@ -5,6 +5,7 @@ import html
 import io
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
 
 from hpsbench.tables.claims import Verdict
 from hpsbench.tables.convergence import ENOUGH
@@ -208,28 +209,67 @@ def markdown(found: Reproduced) -> str:
 
 
 def latex(found: Reproduced) -> str:
-    """As a LaTeX table (booktabs)."""
-    head, body = rows(found)
-    keys = len(grid(found.table, found.cells).row_keys)
-    lines = [f"% {line}" for line in headline(found)]
-    lines += [
+    """As LaTeX tables: the numbers, and the claims."""
+    cells, (head, body) = grid(found.table, shown(found)), rows(found)
+    keys = len(cells.row_keys)
+    told = [line for line in headline(found) if not line.startswith("SYNTHETIC")] + footnotes(found)
+    lines = [
+        "% Needs the packages booktabs and graphicx.",
+        *(f"% {line}" for line in headline(found) if line.startswith("SYNTHETIC")),
         r"\begin{table}",
         r"\centering",
         rf"\caption{{{_tex(found.table.number)}: {_tex(found.table.title)}"
-        + (r" \textbf{Measured on synthetic data.}" if found.synthetic else "")
+        + (r". \textbf{Measured on synthetic data: only directions are compared.}" if found.synthetic else "")
         + "}",
-        rf"\begin{{tabular}}{{{'l' * keys}{'r' * (len(head) - keys)}}}",
+        rf"\resizebox{{\linewidth}}{{!}}{{\begin{{tabular}}{{{'l' * keys}{'r' * (len(head) - keys)}}}",
         r"\toprule",
-        " & ".join(map(_tex, head)) + r" \\",
+        *_latex_header(cells),
         r"\midrule",
         *(" & ".join(map(_tex, line)) + r" \\" for line in body),
+        r"\bottomrule",
+        r"\end{tabular}}",
+        r"\par\smallskip\raggedright\footnotesize",
+        *(_tex(line) + r"\par" for line in told),
+        r"\end{table}",
+        *(_latex_claims(found) if found.claims else ()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _latex_header(cells: Grid) -> list[str]:
+    """A line for each level of the columns' labels; neighbours with the same label share one."""
+    levels = len(cells.column_labels[0]) if cells.column_labels else 0
+    keys = len(cells.row_keys)
+    lines = []
+    for level in range(levels - 1):
+        spans = [
+            rf"\multicolumn{{{len(list(group))}}}{{c}}{{{_tex(label[-1])}}}"
+            for label, group in groupby(labels[: level + 1] for labels in cells.column_labels)
+        ]
+        lines.append(" & ".join([*([""] * keys), *spans]) + r" \\")
+    last = (
+        ", ".join((labels[-1], unit)) for labels, unit in zip(cells.column_labels, cells.units, strict=True)
+    )
+    return [*lines, " & ".join(map(_tex, (*cells.row_keys, *last))) + r" \\"]
+
+
+def _latex_claims(found: Reproduced) -> list[str]:
+    """The claims as a table of their own."""
+    columns = claim_columns(found)
+    widths = r"p{0.36\linewidth}" + "l" * (len(columns) - 2) + r"p{0.22\linewidth}"
+    return [
+        r"\begin{table}",
+        r"\centering\footnotesize",
+        rf"\caption{{{_tex(found.table.number)}: {_tex(claims_title(found))}.}}",
+        rf"\begin{{tabular}}{{{widths}}}",
+        r"\toprule",
+        " & ".join(map(_tex, columns)) + r" \\",
+        r"\midrule",
+        *(" & ".join(map(_tex, line)) + r" \\" for line in claim_rows(found)),
         r"\bottomrule",
         r"\end{tabular}",
         r"\end{table}",
     ]
-    lines += [f"% {line}" for line in footnotes(found)]
-    lines += [f"% {_says(v)} paper: {v.paper}; here: {v.here}" for v in found.claims]
-    return "\n".join(lines) + "\n"
 
 
 def csv_text(found: Reproduced) -> str:
@@ -348,7 +388,7 @@ def _md_table(head: list[str], body: list[list[str]]) -> list[str]:
 
 
 def _tex(text: str) -> str:
-    swaps = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}", "^": r"\^{}", "|": r"$\to$", "<": r"$<$", ">": r"$>$"}  # fmt: skip
+    swaps = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}", "^": r"\^{}", "~": r"\textasciitilde{}", "$": r"\$", "\n": " ", "|": r"$\to$", "<": r"$<$", ">": r"$>$"}  # fmt: skip
     return "".join(swaps.get(letter, letter) for letter in text)
 
 

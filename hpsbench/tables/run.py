@@ -25,7 +25,8 @@ from hpsbench.store.reader import open_store
 from hpsbench.tables.catalog import get_table
 from hpsbench.tables.claims import Verdict, judge
 from hpsbench.tables.fill import Filled, fill_from_costs, fill_from_results, fill_from_time, fill_from_window
-from hpsbench.tables.plan import CellPlan, Options, TablePlan, plan_table
+from hpsbench.tables.plan import Options, plan_table, told
+from hpsbench.tables.planned import CellPlan, TablePlan
 from hpsbench.tables.schema import Table
 from hpsbench.tables.steps import Step
 from hpsbench.tables.trained import Trained, trained_of, training_flags
@@ -49,6 +50,7 @@ class Reproduced:
         controls: rows that only hpsbench has.
         claims: what the paper says of its table, judged.
         command: that made it.
+        failed: what went wrong in steps that were begun, each once; their cells say so.
     """
 
     table: Table
@@ -57,6 +59,7 @@ class Reproduced:
     controls: tuple[Filled, ...]
     claims: tuple[Verdict, ...]
     command: str = ""
+    failed: tuple[str, ...] = ()
 
     def trainings(self) -> tuple[Trained, ...]:
         """Every training behind a cell once, in the order of the cells."""
@@ -75,6 +78,7 @@ class Reproduced:
             "title": self.table.title,
             "number": self.table.number,
             "command": self.command,
+            "failed": list(self.failed),
         }
 
 
@@ -95,9 +99,10 @@ def reproduce(
 
     Raises:
         UnknownName: no such table.
-        UsageError: the table's file does not say what fills one of its cells.
+        UsageError: the table's file does not say what fills one of its cells, or the device is not there.
     """
     options, root = options or Options(), Path(root)
+    choose_device(options.device)
     facts = get_table(table, options.recipes) if isinstance(table, str) else table
     plan = plan_table(facts, root, options)
     failed = run_steps(plan, root, options, watch)
@@ -109,6 +114,7 @@ def reproduce(
         controls=tuple(f for f in filled if f.cell.control),
         claims=tuple(judge(claim, filled) for claim in facts.claims),
         command=options.command,
+        failed=tuple(dict.fromkeys(failed.values())),
     )
 
 
@@ -129,7 +135,7 @@ def run_steps(plan: TablePlan, root: Path, options: Options, watch: Watch | None
                 with watch(step, number, len(todo)) as progress:
                     facts = _RUN[step.kind](step, plan, root, options, progress)
         except HpsbenchError as problem:
-            failed[step.id] = f"{step.label}: {problem}"
+            failed[step.id] = f"{step.label}: {told(problem, root)}"
             continue
         plan.record.write(step, time.perf_counter() - begun, **facts)
     return failed
@@ -284,7 +290,7 @@ def _fill(planned: CellPlan, plan: TablePlan, failed: Mapping[str, str], options
         if fill.time_of:
             return fill_from_time(cell, fill.time_of, options.device)
     except HpsbenchError as problem:
-        return Filled(cell=cell, why_not=str(problem))
+        return Filled(cell=cell, why_not=told(problem, plan.record.root))
     steps = [plan.steps[i] for i in planned.evaluations]
     results = [load_result(plan.record.folder_of(step)) for step in steps]
     trained = tuple({one.step: one for step in steps for one in trainings_behind(plan, step)}.values())

@@ -59,6 +59,7 @@ class Record:
     """The steps that were done under a root."""
 
     def __init__(self, root: Path) -> None:
+        self.root = root
         self.folder = root / "runs" / "reproduce"
 
     def folder_of(self, step: Step) -> Path:
@@ -75,7 +76,7 @@ class Record:
         except ValueError:
             return None
         left = done.get("left")
-        return done if left is None or (self.folder.parent.parent / left).exists() else None
+        return done if left is None or (self.root / left).exists() else None
 
     def write(self, step: Step, seconds: float, **facts: Any) -> dict[str, Any]:
         """Note that a step was done."""

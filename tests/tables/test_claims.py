@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -25,6 +26,7 @@ PRINTED = {
     ("dtsvibe:table1", "beats-all"): "fails",  # 60.5, I2L-MeshNet 55.7
     ("dtsvibe:table1", "smoother-than-meva"): "fails",  # 11.9, 11.1
     ("dtsvibe:table3", "flow-loss-helps"): "fails",  # 52.7, 52.9
+    ("dtsvibe:table3", "flow-loss-smoother"): "holds",  # 13.2, 12.3: all that is said of the flow loss alone
     ("dtsvibe:table3", "flow-keeps-smoothness"): "fails",  # 12.9, 13.2
     ("spsnet:table1", "best-acceleration"): "fails",
     ("spsnet:table5", "default-best"): "fails",
@@ -41,6 +43,21 @@ def unmeasured(table_id: str) -> list[Filled]:
     return [Filled(cell=cell, why_not="not run") for cell in table_cells(get_table(table_id))]
 
 
+# All others that the papers make or a reader expects hold in the papers' own numbers.
+FAIL = {
+    ("catfa:table3", "temporal-beats-frame-based"),  # 73.2, 71.9
+    ("catfa:table5", "corruption-never-helps"),  # T-HMR 52.2 to 51.4
+    ("catfa:table7", "more-is-better-past-5"),  # 81.1, 82.2
+} | {key for key, answer in PRINTED.items() if answer == "fails"}
+OPEN = {
+    ("catfa:table5", "no-difference-10"),
+    ("catfa:table5", "no-difference-20"),
+    ("catfa:table5", "temporal-beats-median"),  # no paper has the median
+    ("catfa:table7", "two-sided-better"),  # 13.8 twice
+    ("vibe:table1", "on-par-on-h36m"),
+} | {key for key, answer in PRINTED.items() if answer == "undecided"}
+
+
 @pytest.mark.parametrize("table_id", sorted({table for table, _ in PRINTED}))
 def test_the_papers_own_numbers_are_judged_as_by_hand(table_id: str) -> None:
     cells = unmeasured(table_id)
@@ -51,10 +68,27 @@ def test_the_papers_own_numbers_are_judged_as_by_hand(table_id: str) -> None:
             assert verdict.paper == PRINTED[table_id, claim.id], claim.id
 
 
-def test_many_claims_fail_in_the_papers_own_numbers() -> None:
-    answers = [judge(c, unmeasured(t["id"])).paper for t in list_tables() for c in get_table(t["id"]).claims]
-    assert answers.count("fails") >= 15
-    assert answers.count("holds") >= 30
+def test_claims_that_fail_in_the_papers_own_numbers_are_those_found_by_hand() -> None:
+    answers = {
+        (t["id"], c.id): judge(c, unmeasured(t["id"])).paper
+        for t in list_tables()
+        for c in get_table(t["id"]).claims
+    }
+    assert {key for key, answer in answers.items() if answer == "fails"} == FAIL
+    assert {key for key, answer in answers.items() if answer == "undecided"} == OPEN
+
+
+def test_a_time_decides_nothing_and_a_count_does() -> None:
+    table = get_table("catfa:runtime")
+    timed = [
+        Filled(cell=cell, measured=3.0 if cell.method == "catfa" else 2.0, n=10)
+        for cell in table_cells(table)
+    ]
+    verdict = judge(table.claims[0], timed)
+    assert verdict.here == "undecided"
+    assert "no interval" in verdict.why
+    counted = [replace(filled, counted=True) for filled in timed]
+    assert judge(table.claims[0], counted).here == "holds"
 
 
 def verdicts(found: Reproduced) -> dict[str, str]:

@@ -60,6 +60,14 @@ def test_synthetic_pages_say_so_at_the_top_and_have_no_differences(make_reproduc
     assert "(+0." in markdown(real) or "(-0." in markdown(real)
 
 
+def test_latex_shows_reasons_and_claims_and_not_only_as_comments(make_reproduced: Make) -> None:
+    text = latex(make_reproduced("vibe:table2", lambda cell: None))
+    shown = "\n".join(line for line in text.splitlines() if not line.startswith("%"))
+    assert r"(1) nothing here measures it\par" in shown
+    assert "only directions are compared" in shown
+    assert r"MPoser performs better than only G ... (sec. 4.2) & FAILS & undecided" in shown
+
+
 def test_json_holds_the_paper_beside_what_was_measured(make_reproduced: Make) -> None:
     document = make_reproduced("catfa:table5").to_json()
     assert {"table", "synthetic", "cells", "claims"} <= set(document)
