@@ -102,7 +102,7 @@ def _rotmat(poses: np.ndarray) -> np.ndarray:
 def test_verify_has_no_errors(layout: str, root: Path) -> None:
     report = verify(KEY, root)
     assert report.ok, report.problems
-    assert {p.kind for p in report.problems} == ({"image-missing"} if layout == "moon" else set())
+    assert {p.kind for p in report.problems} == (set() if layout == "fetch" else {"image-missing"})
 
 
 @pytest.mark.parametrize("layout", ["official"])

@@ -84,6 +84,17 @@ def test_joints_are_where_their_names_say(truth: dict[str, TrackTruth], store: C
     assert 0.2 < seen.mean() < 0.6
 
 
+def test_a_subject_has_one_body_in_both_sequences(truth: dict[str, TrackTruth]) -> None:
+    shoulder, elbow = 9, 10
+    arms = {
+        key: float(np.linalg.norm(track.joints3d[:, elbow] - track.joints3d[:, shoulder], axis=1).mean())
+        for key, track in truth.items()
+        if track.split == "train"
+    }
+    assert {key[:7] for key in arms} == {"S1_Seq1", "S1_Seq2"}
+    np.testing.assert_allclose(list(arms.values()), arms["S1_Seq1_video_0_0"], rtol=1e-6)
+
+
 def test_views_keep_what_the_plan_leaves(store: ClipStore, truth: dict[str, TrackTruth]) -> None:
     cameras = {str(camera) for camera in mpi_inf_3dhp.USED_CAMERAS}
     keep = store.views["tcmr"].keep[:]
