@@ -130,6 +130,10 @@ def test_joints_of_the_dataset_itself_are_written_about_the_root(tmp_path: Path)
     assert (held["pose"].shape, held["shape"].shape) == ((12, 72), (12, 10))
     assert any("pose and shape are zeros" in note for note in summary.notes)
     back = open_store(import_file(summary.file, "h36m", tmp_path).store)
+    told = {name: back.clips[name].tolist() for name in ("track", "subject", "action", "camera")}
+    assert told == {
+        "track": ["S9_Directions.60457274_0"], "subject": ["S9"], "action": ["Directions"], "camera": ["60457274"]
+    }  # fmt: skip
     found = np.asarray(back.frames["joints3d"][:])
     kept = np.isfinite(found).all(axis=(0, 2))
     assert kept.sum() == 17
