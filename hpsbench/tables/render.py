@@ -218,7 +218,7 @@ def latex(found: Reproduced) -> str:
         *(f"% {line}" for line in headline(found) if line.startswith("SYNTHETIC")),
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{{_tex(found.table.number)}: {_tex(found.table.title)}"
+        rf"\caption{{{_tex(found.table.paper)}, {_tex(found.table.number)}: {_tex(found.table.title)}"
         + (r". \textbf{Measured on synthetic data: only directions are compared.}" if found.synthetic else "")
         + "}",
         rf"\resizebox{{\linewidth}}{{!}}{{\begin{{tabular}}{{{'l' * keys}{'r' * (len(head) - keys)}}}",
@@ -260,7 +260,7 @@ def _latex_claims(found: Reproduced) -> list[str]:
     return [
         r"\begin{table}",
         r"\centering\footnotesize",
-        rf"\caption{{{_tex(found.table.number)}: {_tex(claims_title(found))}.}}",
+        rf"\caption{{{_tex(found.table.paper)}, {_tex(found.table.number)}: {_tex(claims_title(found))}.}}",
         rf"\begin{{tabular}}{{{widths}}}",
         r"\toprule",
         " & ".join(map(_tex, columns)) + r" \\",
@@ -303,7 +303,7 @@ body{font:15px/1.45 system-ui,sans-serif;max-width:75rem;margin:1.5rem auto;padd
 .scroll{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums}
 caption{text-align:left;font-weight:600;padding:.3rem 0}
 th,td{padding:.25rem .6rem;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}
-.paper{opacity:.7}.measured{font-weight:600;white-space:nowrap}.control{background:var(--soft)}
+.paper{opacity:.7;display:block}.measured{font-weight:600;white-space:nowrap}.control{background:var(--soft)}
 .warn{border:2px solid #d33;padding:.6rem;border-radius:.3rem}.fails{color:#d33;font-weight:600}
 """
 
@@ -327,7 +327,8 @@ def html_text(found: Reproduced) -> str:
     out.append("</tr></thead><tbody>")
     for i, line in enumerate(cells.cells):
         out.append(f"<tr{' class=control' if cells.control[i] else ''}>")
-        out += [f"<th scope=row>{_h(label)}</th>" for label in _row_label(cells, i)]
+        labels = [_h(label).replace(" %", "&nbsp;%") for label in _row_label(cells, i)]
+        out += [f"<th scope=row>{label}</th>" for label in labels]
         out += [f"<td>{_html_cell(cell_text(found, filled, notes))}</td>" for filled in line]
         out.append("</tr>")
     out.append("</tbody></table></div>")
