@@ -57,8 +57,8 @@ def seen_keypoints(keypoints2d: FloatArray, seen: Seen, threshold: float = 0.0) 
     if seen == "confidence":
         above: BoolArray = np.asarray(keypoints2d[..., 2]) > np.float64(threshold)
         return above
-    placed = np.asarray(keypoints2d[..., :2]) != 0
-    found: BoolArray = placed.any(axis=-1) if seen == "x-or-y" else placed.all(axis=-1)
+    x, y = (np.asarray(keypoints2d[..., axis]) != 0 for axis in range(2))
+    found: BoolArray = x | y if seen == "x-or-y" else x & y
     return found
 
 

@@ -44,6 +44,6 @@ def load_json(path: Path, keys: tuple[str, ...] = ()) -> dict[str, Any]:
 def _parsed(data: bytes) -> Any:
     """What `json.loads` gives, in half its time; what the fast parser refuses is left to it and to its messages."""
     try:
-        return from_json(data)
+        return from_json(data, cache_strings="keys")
     except ValueError:
         return json.loads(data)

@@ -3,9 +3,10 @@
 Source of the layouts: the files themselves, the releases' documentation, and the readers of VIBE and mmpose.
 """
 
+from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from itertools import accumulate, chain, pairwise
+from itertools import accumulate, pairwise
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
@@ -60,9 +61,10 @@ def read_sequence(raw: RawSequence) -> Iterator[Track]:
         raise BrokenFile(
             f"{raw.path}: not laid out as a PoseTrack file ({type(error).__name__}: {error}); download it again"
         ) from error
+    sequence = raw.stem
     for person, fields in tracks.items():
         yield Track(
-            sequence=raw.stem,
+            sequence=sequence,
             person=person,
             split=raw.split,
             frame_id=fields.pop("frame_id"),
@@ -220,4 +222,7 @@ def _table(
         raise BrokenFile(
             f"{raw.path}: annotation {annotation.get('id')} has {len(row)} numbers as {key}, expected {width}"
         )
-    return np.fromiter(chain.from_iterable(values), np.float64, width * len(values)).reshape(-1, width)
+    table = array("d")  # several times faster than numpy's own way from lists
+    for row in values:
+        table.fromlist(row)
+    return np.frombuffer(table).reshape(-1, width)

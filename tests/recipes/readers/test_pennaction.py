@@ -9,7 +9,7 @@ import pytest
 import scipy.sparse
 
 from hpsbench.bodies.joints import convert_indices
-from hpsbench.errors import BrokenFile, UsageError
+from hpsbench.errors import BrokenFile, UnitError, UsageError
 from hpsbench.recipes.catalog import get_recipe
 from hpsbench.recipes.readers.pennaction import split_of
 from hpsbench.recipes.sequences import RawSequence, find_sequences, read_sequence
@@ -159,6 +159,16 @@ class TestDamagedFiles:
         with pytest.raises(BrokenFile, match=message) as caught:
             read(tmp_path)
         assert "0001.mat" in str(caught.value)
+
+    def test_pixels_may_be_few_at_the_start_but_not_throughout(self, tmp_path: Path) -> None:
+        corner = np.full((24, 13), 1.5)
+        corner[20] = 30.0  # frames in a corner of the image are no shares of its width
+        RAW["write_clip"](tmp_path, "0001", images=False, x=corner, y=corner)
+        assert len(read(tmp_path)) == 24
+        shares = np.full((24, 13), 0.5)
+        RAW["write_clip"](tmp_path, "0001", images=False, x=shares, y=shares)
+        with pytest.raises(UnitError, match=r"x and y reach 0\.5 at most"):
+            read(tmp_path)
 
     def test_a_damaged_file_is_listed_so_that_reading_reports_it(self, tmp_path: Path) -> None:
         RAW["write"](tmp_path)
