@@ -91,10 +91,12 @@ class Inputs:
         clean = self._clean(store, view, extractor, named)
         return clean if hurt is None else self._hurt(store, view, extractor, clean, hurt, ())
 
-    def hidden_joints(self, store: Stock, view: str, clean: Read) -> Read:
-        """Features of the training split with joints hidden in every frame, as SPS-Net trains with, beside the clean ones."""
+    def hidden_joints(self, store: Stock, view: str, clean: Read, split: str | None) -> Read:
+        """Features of a split (None: of all) with joints hidden in every frame, as SPS-Net trains with, beside the clean ones."""
         hurt = Condition(mode="spsnet-occ", ratio=1.0, severity=USUAL_SEVERITY)
-        return self._hurt(store, view, _extractor(clean, view), clean, hurt, ("train",))
+        return self._hurt(
+            store, view, _extractor(clean, view), clean, hurt, () if split is None else (split,)
+        )
 
     def flow(self, store: Stock, view: str, hurt: Condition | None) -> Read:
         """Features of optical flow of a view, of clean or hurt frames.

@@ -281,7 +281,7 @@ class _Planner:
             Step(
                 kind="train",
                 key={
-                    "recipe": decisive(recipe),
+                    "recipe": decisive(recipe, sources),
                     "system": recipe.system,
                     **tested.identity,
                     "sources": sources,
@@ -351,7 +351,7 @@ class _Planner:
             flow = self.inputs.flow(store, view, hurt)
             found["flow"], needs = flow.identity, flow.needs
         if hurt is None and any(name.startswith("occlusion_") for name in weights):
-            hidden = self.inputs.hidden_joints(store, view, read)
+            hidden = self.inputs.hidden_joints(store, view, read, source.one_split())
             found["hidden_joints"], needs = hidden.identity, (*needs, *hidden.needs)
         for kind, term in (("masks", "mask"), ("flow", "flow")):
             if term in weights:

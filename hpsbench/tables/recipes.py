@@ -13,9 +13,16 @@ def steps_of(recipe: TrainingRecipe) -> int:
     return min(steps, recipe.max_steps or steps)
 
 
-def decisive(recipe: TrainingRecipe) -> dict[str, Any]:
-    """What of a recipe decides a training's outcome, as JSON values: not its texts, nor overrides, which are applied by now."""
-    return recipe.model_dump(mode="json", exclude={"title", "source", "readings", "synthetic", "tiny"})
+def decisive(recipe: TrainingRecipe, found: Sequence[Mapping[str, Any]] | None = None) -> dict[str, Any]:
+    """What of a recipe decides a training's outcome, as JSON values.
+
+    Not its texts, nor overrides, which are applied by now, nor sources that are left out. `found`: those that are there; None: all.
+    """
+    values = recipe.model_dump(mode="json", exclude={"title", "source", "readings", "synthetic", "tiny"})
+    if found is not None:
+        there = {source["dataset"] for source in found}
+        values["sources"] = [source for source in values["sources"] if source["dataset"] in there]
+    return values
 
 
 def shorter(recipe: TrainingRecipe, declared: TrainingRecipe) -> list[str]:

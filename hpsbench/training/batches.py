@@ -161,7 +161,7 @@ class TrainingWindows:
         starts: list[IntArray] = [np.empty(0, np.int64)]
         used: list[IntArray] = [np.empty(0, np.int64)]
         before = 0
-        for number, track in enumerate(self.store.tracks(split=self.source.split)):
+        for number, track in enumerate(self.store.tracks(split=self.source.one_split())):
             if limit is not None and number >= limit:
                 break
             rows = track.rows[keep[track.rows]]

@@ -30,11 +30,15 @@ class Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+ALL_SPLITS = "all"
+
+
 class Source(Table):
     """Which rows of which store make windows; what is None is taken from the recipe's `[data]`."""
 
     dataset: str
     split: str | None = None
+    """`all`: every split."""
     view: str | None = None
     features: str | None = None
     group: str = "3d"
@@ -46,6 +50,10 @@ class Source(Table):
     """Whether SMPL parameters that the store has are used."""
     joints3d: bool = True
     """Whether 3D joints that the store has are used."""
+
+    def one_split(self) -> str | None:
+        """The split, None where all are meant; of a source that has one."""
+        return None if self.split == ALL_SPLITS else self.split
 
 
 class Data(Table):

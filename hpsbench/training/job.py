@@ -288,7 +288,7 @@ def _further(root: Path, source: Source, store: ClipStore, features: str, wanted
         name
         for name, found in store.features.items()
         if name.startswith(f"{features}+spsnet-occ")
-        and source.split in found.attrs.get("splits", (source.split,))
+        and _splits(source, store) <= set(found.attrs.get("splits") or _splits(source, store))
     ]
     return Further(
         wanted=wanted,
@@ -296,6 +296,12 @@ def _further(root: Path, source: Source, store: ClipStore, features: str, wanted
         occluded=tuple(store.features[name] for name in hidden) if wanted.occluded else (),
         folder=root / TARGETS / store.dataset / str(source.view),
     )
+
+
+def _splits(source: Source, store: ClipStore) -> set[str]:
+    """The splits that a source reads."""
+    one = source.one_split()
+    return set(store.clips["split"]) if one is None else {one}
 
 
 def _motions(root: Path, recipe: TrainingRecipe) -> ClipStore | None:

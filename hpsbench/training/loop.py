@@ -21,6 +21,7 @@ from hpsbench.bodies.smpl import Bodies, load_bodies
 from hpsbench.errors import HpsbenchError
 from hpsbench.evaluation.run import evaluate
 from hpsbench.models._checkpoints import save_checkpoint
+from hpsbench.pipeline.work import lock
 from hpsbench.protocols.catalog import get_protocol
 from hpsbench.protocols.protocol import Protocol
 from hpsbench.training.adversary import Opponent
@@ -99,6 +100,7 @@ def train(
     Raises:
         MissingStore, MissingFeatures, MissingBodyModel: what the recipe needs is not under the root.
         TrainingDiverged: a loss became NaN; the batch is saved beside the log.
+        HpsbenchError: another process trains the same.
     """
     request = Request(
         name=name,
@@ -120,13 +122,14 @@ def _train(request: Request, hardware: Hardware, progress: Any) -> TrainingRun:
     first = first_stage(job)
     if first is not None:
         _train(first, hardware, progress)
-    job.folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(job.describe(), indent=2, default=str) + "\n"
-    (job.folder / "recipe.json").write_text(text, encoding="utf-8")
-    if hardware.devices > 1:
-        launch(_train_here, hardware.devices, {"request": request, "hardware": hardware})
-        return _finished(job)
-    return _train_here(request, hardware, progress)
+    with lock(request.root, f"training {job.folder.name}"):
+        job.folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(job.describe(), indent=2, default=str) + "\n"
+        (job.folder / "recipe.json").write_text(text, encoding="utf-8")
+        if hardware.devices > 1:
+            launch(_train_here, hardware.devices, {"request": request, "hardware": hardware})
+            return _finished(job)
+        return _train_here(request, hardware, progress)
 
 
 def _train_here(request: Request, hardware: Hardware, progress: Any = None) -> TrainingRun:

@@ -98,6 +98,23 @@ def test_losses_find_masks_and_hidden_joints(tiny_world: Path) -> None:
     assert hidden.key["splits"] == ["train"]
 
 
+def test_joints_are_hidden_in_every_split_that_a_source_reads(tiny_world: Path) -> None:
+    steps: dict[str, Step] = {}
+
+    def add(step: Step) -> str:
+        steps[step.id] = step
+        return step.id
+
+    store = open_store(tiny_world / "stores" / "3dpw.zarr")
+    inputs = Inputs(tiny_world, lambda dataset: store, add)
+    clean = inputs.features(store, "tcmr", None, None)
+    (of_train,) = inputs.hidden_joints(store, "tcmr", clean, "train").needs
+    (of_all,) = inputs.hidden_joints(store, "tcmr", clean, None).needs
+    assert steps[of_train].key["splits"] == ["train"]
+    assert "splits" not in steps[of_all].key
+    assert steps[of_all].units > steps[of_train].units
+
+
 def test_flow_of_hurt_frames_is_made_from_clean_flow(tiny_world: Path) -> None:
     steps: dict[str, Step] = {}
 

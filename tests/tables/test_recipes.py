@@ -25,3 +25,18 @@ def test_a_training_is_not_run_again_for_another_text(changes: dict[str, Any]) -
 def test_a_training_is_run_again_for_another_setting(override: str) -> None:
     recipe = get_training_recipe("vibe")
     assert decisive(get_training_recipe("vibe", sets=(override,))) != decisive(recipe)
+
+
+def test_a_source_that_is_left_out_decides_nothing() -> None:
+    recipe = get_training_recipe("vibe")
+    others = tuple(
+        source.model_copy(update={"stride": 5}) if source.dataset == "pennaction" else source
+        for source in recipe.sources
+    )
+    changed = recipe.model_copy(update={"sources": others})
+    without = [{"dataset": source.dataset} for source in recipe.sources if source.dataset != "pennaction"]
+    assert decisive(changed, without) == decisive(recipe, without)
+    assert decisive(changed) != decisive(recipe)
+    assert decisive(changed, [*without, {"dataset": "pennaction"}]) != decisive(
+        recipe, [*without, {"dataset": "pennaction"}]
+    )

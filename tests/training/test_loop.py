@@ -11,8 +11,9 @@ import zarr
 
 from hpsbench.bodies.mean_params import load_mean_params
 from hpsbench.bodies.smpl import load_bodies
-from hpsbench.errors import MissingFeatures
+from hpsbench.errors import HpsbenchError, MissingFeatures
 from hpsbench.models._catalog import load_system
+from hpsbench.pipeline.work import lock
 from hpsbench.store.reader import open_store
 from hpsbench.training.batches import Batch, TrainingWindows, crop_keypoints
 from hpsbench.training.config import get_training_recipe
@@ -51,6 +52,16 @@ def test_a_run_leaves_a_checkpoint_that_loads_and_says_what_made_it(world: Path)
     lines = (run.folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
     assert set(json.loads(lines[0])["loss"]) == {"keypoints2d", "joints3d", "pose", "shape"}
+
+
+def test_two_processes_do_not_train_the_same_at_once(world: Path) -> None:
+    folder = small(world).folder
+    with (
+        lock(world, f"training {folder.name}"),
+        pytest.raises(HpsbenchError, match="another process is working on training"),
+    ):
+        small(world)
+    assert small(world).folder == folder
 
 
 def test_a_run_that_was_stopped_ends_with_the_same_weights(
@@ -104,6 +115,22 @@ def test_windows_lie_in_one_track_and_a_batch_can_be_served_twice(world: Path) -
     seen = first.keypoints2d[..., 2] > 0
     assert seen.any()
     assert (first.keypoints2d[..., :2][seen].abs() < 1.5).all(), "keypoints lie in the crop"
+
+
+def test_a_source_may_read_every_split(world: Path) -> None:
+    """As the released loaders read Penn Action: its train flag is ignored."""
+    store = open_store(world / "stores" / "3dpw.zarr")
+    recipe = get_training_recipe("vibe-generator")
+    (source,) = recipe.all_sources()
+
+    def rows_of(split: str) -> set[int]:
+        own = source.model_copy(update={"split": split})
+        return set(TrainingWindows(store, recipe, FEATURES, source=own).rows.tolist())
+
+    parts = [rows_of(split) for split in sorted(set(store.clips["split"]))]
+    assert len(parts) > 1
+    assert all(parts)
+    assert rows_of("all") == set().union(*parts)
 
 
 def test_the_order_of_an_epoch_depends_on_seed_and_epoch_alone(world: Path) -> None:
