@@ -73,7 +73,25 @@ def footnotes(found: Reproduced) -> list[str]:
     """Why cells are empty, and what is wrong with printed numbers, with the marks that cells carry."""
     lines = [f"({number}) {text}" for text, number in reasons(found).items()]
     lines += [f"[{MARKS[i]}] {flag}" for i, flag in enumerate(paper_flags(found))]
-    return lines + training_notes(found)
+    return lines + sample_notes(found) + training_notes(found)
+
+
+def sample_notes(found: Reproduced) -> list[str]:
+    """How many values and trainings the measured cells are means of."""
+    counts: dict[tuple[str, str, int, int], dict[str, None]] = {}
+    for filled in shown(found):
+        if filled.measured is not None and not filled.counted and filled.n is not None:
+            cell = filled.cell
+            what = "scored frames" if filled.results else "calls"
+            key = (word("dataset", cell.dataset), what, filled.n, len(filled.results))
+            counts.setdefault(key, {})[word("metric", cell.metric)] = None
+    texts = [
+        " ".join(filter(None, (dataset, ", ".join(metrics))))
+        + f" {n:,} {what}"
+        + (f" x {seeds} seeds" if seeds > 1 else "")
+        for (dataset, what, n, seeds), metrics in counts.items()
+    ]
+    return [f"n: {'; '.join(texts)}."] if texts else []
 
 
 def training_notes(found: Reproduced) -> list[str]:

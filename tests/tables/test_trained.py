@@ -7,7 +7,7 @@ import pytest
 
 from hpsbench.tables.convergence import convergence
 from hpsbench.tables.recipes import shorter
-from hpsbench.tables.render import FORMS, footnotes
+from hpsbench.tables.render import FORMS, footnotes, sample_notes
 from hpsbench.tables.run import Reproduced, save
 from hpsbench.tables.trained import Trained, all_converged, training_flags
 from hpsbench.training.config import get_training_recipe
@@ -104,6 +104,20 @@ def test_a_table_says_below_it_which_trainings_were_short_or_not_settled(
     assert document["cells"][-1]["last_fifth_percent"] == -10.0
 
 
+def test_a_table_says_below_it_of_how_many_values_it_is(make_reproduced: Callable[..., Reproduced]) -> None:
+    found = make_reproduced("spsnet:table4")
+    measured = [f for f in found.cells if f.measured is not None]
+    assert measured
+    numbers = {"pa_mpjpe": 23_200, "mpjpe": 23_200, "pve": 1_500}
+    cells = tuple(replace(f, n=numbers[f.cell.metric]) for f in found.cells)
+    (line,) = sample_notes(replace(found, cells=cells))
+    seeds = len(measured[0].results)
+    times = f" x {seeds} seeds" if seeds > 1 else ""
+    what = "scored frames" if seeds else "calls"
+    assert line == f"n: 3DPW PA-MPJPE, MPJPE 23,200 {what}{times}; 3DPW PVE 1,500 {what}{times}."
+    assert sample_notes(replace(found, cells=tuple(replace(f, measured=None) for f in cells))) == []
+
+
 def test_trainings_of_one_recipe_are_told_apart_by_what_hurt_their_images(
     make_reproduced: Callable[..., Reproduced], make_trained: Callable[..., Trained]
 ) -> None:
@@ -147,5 +161,5 @@ def test_a_page_says_what_was_learned_from_and_where_that_is_not_as_in_the_paper
     flags = training_flags("no", [trained])
     found = replace(found, cells=tuple(replace(f, trained=(trained,), flags=flags) for f in found.cells[:3]))
     text = FORMS[ending](found)
-    assert "Trained on: spsnet: 3DPW, instavariety (not prepared, so left out: Human3.6M)." in text
+    assert "Trained on: spsnet: 3DPW, InstaVariety (not prepared, so left out: Human3.6M)." in text
     assert "Trained with 3DPW here, unlike in the paper: Ours (Self-Attention)." in text
