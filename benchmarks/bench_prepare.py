@@ -12,8 +12,8 @@ included.
 
 On two cores of a Xeon without SHA instructions, otherwise idle (November 2026, `--repeats 3`, files in memory; ratios move by a
 fifth between runs): InstaVariety 0.59 beside our own reader (1.2 times as fast as the compiled package, 374 times the pure-Python
-one, checksums included), PoseTrack 0.42, InstaVariety's collection 0.39, AMASS 0.37, MPI-INF-3DHP 0.24, Human3.6M 0.09, PennAction
-0.10, 3DPW 0.06. Two workers: 1.3 to 1.6 on 1.5 GB, 1.1 to 1.5 on 2.8 GB. Reading alone gains 1.5 to 1.7 (two unrelated Python
+one, checksums included), PoseTrack 0.45, InstaVariety's collection 0.39, AMASS 0.37, MPI-INF-3DHP 0.24, Human3.6M 0.08, PennAction
+0.09, 3DPW 0.06. Two workers: 1.3 to 1.6 on 1.5 GB, 1.1 to 1.5 on 2.8 GB. Reading alone gains 1.5 to 1.7 (two unrelated Python
 processes 1.4 to 1.9 on this machine); one process writes the store, a seventh of the time with one worker.
 
 What keeps 3DPW from the floor: its pickles are plain arrays, which the standard library loads at the speed of a copy, 40
@@ -22,8 +22,7 @@ of the arrays 20 to 30, conversion to float32 17, the part in the journal 12, th
 under 0.6 even if nothing were computed. The rest is smoothed boxes and views 80, rotations and joints in the camera 45,
 checks of values 30, and some 25 that do not grow with the data.
 Human3.6M likewise: its CDF arrays are plain, and boxes and views take a third of the whole. PennAction has 2,326 files of
-18 KiB, which cost 2.3 ms each whatever they hold, eight times what parsing one costs: a sixth goes into the split, which
-each file tells itself, a third into reading, a quarter into views, the rest into journal and store.
+18 KiB, which cost 2.5 ms each whatever they hold: opened for the split, checked for what they unpack to, read, viewed.
 AMASS: of 330 ms, reading with the archive's CRC-32 takes 130 (parsing does the same), the hash 50, checks of values 40,
 writing twice 30.
 """

@@ -55,7 +55,7 @@ def run(app: typer.Typer) -> NoReturn:
         say_error(problem)
         sys.exit(problem.exit_code)
     except SystemExit as end:
-        if end.code == INTERRUPTED:  # what typer makes of a KeyboardInterrupt
+        if end.code == INTERRUPTED:
             note("[yellow]interrupted[/]: what was complete is kept; the same command resumes.")
         raise
     except BrokenPipeError:
@@ -69,7 +69,7 @@ def _interrupt(*_: object) -> NoReturn:
     from hpsbench.workers import end_workers
 
     end_workers()
-    raise KeyboardInterrupt
+    sys.exit(INTERRUPTED)
 
 
 def as_typed() -> str:

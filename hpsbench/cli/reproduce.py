@@ -189,7 +189,8 @@ def _duration(seconds: float) -> str:
 
 
 def _show(found: Any) -> None:
-    from hpsbench.tables.render import claim_columns, claim_rows, claims_title, footnotes, headline, rows
+    from hpsbench.tables.notes import footnotes, headline
+    from hpsbench.tables.render import claim_columns, claim_rows, claims_title, rows
 
     for line in headline(found):
         out().print(line, markup=False, highlight=False, style="bold" if line.startswith("SYNTHETIC") else "")

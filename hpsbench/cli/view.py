@@ -65,5 +65,5 @@ def view_command(
         return
     if not json:
         note(f"open [bold]{about['url']}[/]; Ctrl-C ends")
-    with suppress(KeyboardInterrupt):
+    with suppress(KeyboardInterrupt, SystemExit):  # how a viewer ends
         LiveView(server, shown).play()

@@ -157,11 +157,11 @@ def import_file(
         )  # fmt: skip
         return replace(job, crop_scale=1.0) if opened.kind in _CROP_KINDS or job.fixed_box else job
 
+    _remove_dead_scratch(root, store_name)
     if dry_run:
-        with open_processed(file, _scratch_of_dry_run(root, store_name)) as opened:
+        with open_processed(file, root / WORK / f"{store_name}.dry-run-{os.getpid()}") as opened:
             return _summary(opened_job(opened), None, Counter(), time.monotonic() - started, dry_run=True)
     arguments = {"file": file, "dataset": dataset, "root": root, "split": chosen, "view": wanted}
-    _scratch_of_dry_run(root, store_name)
     with lock(root, store_name), open_processed(file, root / WORK / store_name) as opened:
         _pass_licence(recipe, root, RawRoot(file.parent, {} if synthetic else None), accept_licence)
         with record_run(root, f"import-{dataset}", arguments) as record:
@@ -170,8 +170,8 @@ def import_file(
     return summary
 
 
-def _scratch_of_dry_run(root: Path, store_name: str) -> Path:
-    """A folder of this process alone; what a dry run that was killed left is removed."""
+def _remove_dead_scratch(root: Path, store_name: str) -> None:
+    """Dry runs unpack into folders of their process alone; what one that was killed left goes."""
     for folder in (root / WORK).glob(f"{store_name}.dry-run-*"):
         try:
             os.kill(int(folder.name.rpartition("-")[2]), 0)
@@ -179,7 +179,6 @@ def _scratch_of_dry_run(root: Path, store_name: str) -> Path:
             shutil.rmtree(folder, ignore_errors=True)
         except PermissionError:  # a process of someone else
             continue
-    return root / WORK / f"{store_name}.dry-run-{os.getpid()}"
 
 
 def _split_of(file: Path, split: str | None, recipe: Recipe, facts: ProcessedFacts) -> str:

@@ -8,11 +8,9 @@ import h5py
 import numpy as np
 import pytest
 import scipy.io
-import scipy.sparse
 
 from hpsbench.errors import BrokenFile, MissingData
 from hpsbench.safe_io import load_matlab
-from hpsbench.safe_io._matlab_contents import list_variables
 from hpsbench.safe_io.matlab import unwrap
 
 CONTENT: dict[str, Any] = {"action": "squat", "x": np.arange(26.0).reshape(2, 13), "nframes": 2}
@@ -46,28 +44,6 @@ def test_only_what_is_asked_for_is_read(path: Path) -> None:
         load_matlab(path, keys=["x", "y"])
 
 
-@pytest.mark.parametrize("compressed", [True, False])
-def test_the_table_of_contents_is_that_of_scipy(compressed: bool, tmp_path: Path) -> None:
-    cells = np.empty((1, 3), object)
-    cells[:] = ["a", np.zeros((2, 2)), "b"]
-    content = {
-        **CONTENT, "cells": cells, "s": {"a": 1, "b": "text"}, "e": np.zeros((0, 3)), "long" * 7: 1.0, "abcd": "x",
-        "abcde": np.eye(3) * 1j, "flags": np.eye(4) > 0, "deep": np.zeros((2, 3, 4, 5), np.int8),
-        "sparse": scipy.sparse.csc_array(np.eye(5)), "noise": np.random.default_rng(0).normal(size=(40, 40)),
-    }  # fmt: skip
-    path = tmp_path / "a.mat"
-    scipy.io.savemat(path, content, do_compression=compressed)
-    found = list_variables(path.read_bytes())
-    assert found is not None
-    listed = scipy.io.whosmat(path)
-    assert [variable.name for variable in found] == [name for name, _, _ in listed]
-    for variable, (_, shape, kind) in zip(found, listed, strict=True):  # of texts scipy lists the rows alone
-        assert kind == "char" or variable.size == 8 * int(np.prod(shape))
-    for name in content:
-        one, all_of_them = load_matlab(path, keys=[name])[name], scipy.io.loadmat(path)[name]
-        assert (one.dtype, one.shape) == (np.asarray(all_of_them).dtype, np.asarray(all_of_them).shape)
-
-
 def test_large_files_and_those_of_other_kinds_give_the_same(tmp_path: Path) -> None:
     large = {"x": np.random.default_rng(0).normal(size=(400, 400)), "y": 2.0}
     for number, (content, form) in enumerate(((large, "5"), ({"x": np.eye(3), "y": 2.0}, "4"))):
@@ -79,7 +55,6 @@ def test_large_files_and_those_of_other_kinds_give_the_same(tmp_path: Path) -> N
             load_matlab(path, keys=["z"])
         with pytest.raises(BrokenFile, match=r"unpacks to|more than the"):
             load_matlab(path, max_bytes=70)
-    assert list_variables((tmp_path / "1.mat").read_bytes()) is None
 
 
 def test_a_name_without_ending_is_taken_as_it_is(path: Path) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from hpsbench.tables.convergence import convergence
+from hpsbench.tables.notes import footnotes, sample_notes
 from hpsbench.tables.recipes import shorter
-from hpsbench.tables.render import FORMS, footnotes, sample_notes
+from hpsbench.tables.render import FORMS
 from hpsbench.tables.run import Reproduced, save
 from hpsbench.tables.trained import Trained, all_converged, training_flags
 from hpsbench.training.config import get_training_recipe
