@@ -109,9 +109,8 @@ def _match(texts: list[str] | None) -> dict[str, Any] | None:
         key, equals, values = text.partition("=")
         if not equals:
             raise UsageError(f"--only {text!r}: expected key=value, for example --only ratio=0,0.33")
-        parts = [
-            value.strip() for value in dict.fromkeys((*values.split(","), values))
-        ]  # a label may have commas
+        # A label may have commas, so the whole is one of the values, too.
+        parts = [value.strip() for value in dict.fromkeys((*values.split(","), values))]
         wanted[key.strip()] = [meant for part in parts for meant in _values(part)]
     return wanted
 

@@ -24,9 +24,7 @@ LONGEST_BODY = 4.0  # metres between two joints of one person
 LARGEST_BETA = 20.0
 # Radians; axis-angle vectors longer than this are another unit, but that of the root, which may go round and round.
 LARGEST_ROTATION = 4 * np.pi
-KEYPOINT_TOLERANCE = (
-    0.25  # distance of detected keypoints from projected joints, relative to the person's size
-)
+KEYPOINT_TOLERANCE = 0.25  # detected keypoints to projected joints, relative to the person's size
 SWAPPED_SHARE = 0.2  # of a track's frames that may lie further away
 
 

@@ -175,9 +175,8 @@ def _runs(file: Processed, facts: ProcessedFacts) -> Iterator[_Run]:
         changes = names[1:] != names[:-1]
         if numbers is not None:
             changes |= np.diff(numbers) <= 0
-        if (
-            genders is not None
-        ):  # the next person, whose frames may go on counting where those of the last one end
+        # The next person's frames may go on counting where those of the last one end.
+        if genders is not None:
             changes |= genders[1:] != genders[:-1]
         starts = [0, *(np.flatnonzero(changes) + 1).tolist(), end - begin]
         for first, stop in pairwise(starts):

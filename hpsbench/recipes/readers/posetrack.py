@@ -96,11 +96,8 @@ def _video(document: Mapping[str, Any], raw: RawSequence) -> _Video:
     frames = dict(zip([image["id"] for image in images], map(int, numbers), strict=True))
     if len(set(frames.values())) != len(images):
         raise BrokenFile(f"{raw.path}: an image or its id is listed twice")
-    odd = {image.get("is_labeled", True) for image in images} - {
-        True,
-        False,
-        None,
-    }  # 0 and 1 equal False and True
+    # 0 and 1 equal False and True.
+    odd = {image.get("is_labeled", True) for image in images} - {True, False, None}
     if odd:
         raise BrokenFile(f"{raw.path}: is_labeled of an image should be true or false, found {odd.pop()!r}")
     folder = str(first.parent).replace("{", "{{").replace("}", "}}")
